@@ -1,0 +1,189 @@
+"""DINO: self-distillation with no labels (Caron et al. 2021)."""
+
+# G global views, L local views, V = G + L, B images, K prototypes, D features
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sslkit.core.backbone import Backbone
+from sslkit.core.collectives import mean_over_ranks
+from sslkit.core.ema import ema_
+from sslkit.core.method import Method, Progress, Setup, StepOutput, Views, mean_carry
+from sslkit.core.schedules import cosine, linear_warmup
+from sslkit.errors import RecipeError
+from sslkit.hookspecs import hookimpl
+from sslkit.losses.dino import dino_loss, teacher_entropies
+from sslkit.nn.heads import DINOHead
+
+
+@dataclass
+class DINOConfig:
+    """DINO's part of a recipe; the defaults are those of the authors' training script."""
+
+    out_dim: int = 65536
+    """K, the number of prototypes, >= 2. Small data and small batches want a small K (128 to 4096)."""
+    student_temperature: float = 0.1
+    """Softmax temperature of the student, > 0."""
+    teacher_temperature: float = 0.04
+    """Softmax temperature of the teacher after the warm-up, >= 0; 0 is a one-hot teacher. From 0.08 on the
+    paper's runs collapsed."""
+    warmup_teacher_temperature: float = 0.04
+    """Teacher temperature at the start, >= 0."""
+    warmup_teacher_temperature_epochs: int = 0
+    """Epochs of linear warm-up of the teacher temperature, >= 0 (the paper's long runs: 30)."""
+    center_momentum: float = 0.9
+    """How slowly the centre follows the batch mean, 0 to 1; 1 keeps it at zero (no centring)."""
+    teacher_momentum: float = 0.996
+    """EMA momentum of the teacher at the start, 0 to 1; smaller for small batches or short runs."""
+    teacher_momentum_end: float = 1.0
+    """EMA momentum at the end, by a cosine, 0 to 1."""
+    freeze_last_layer_epochs: int = 1
+    """Epochs during which the head's last layer gets no gradient, >= 0."""
+    norm_last_layer: bool = True
+    """Fix the gain of the weight-normed last layer at 1: steadier; the paper's long runs set false."""
+    hidden_dim: int = 2048
+    """Width of the head's hidden layers."""
+    bottleneck_dim: int = 256
+    """Width of the head before the prototypes."""
+    head_layers: int = 3
+    """Linear layers of the head before the prototypes, >= 1."""
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                wanted = f">= {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+                raise RecipeError(f"'{name}' is {value}, but must be {wanted}")
+        if self.student_temperature == 0:
+            raise RecipeError("'student_temperature' is 0, but must be > 0 (the paper: 0.1)")
+
+
+_RANGES = (
+    ("out_dim", 2, math.inf),
+    ("student_temperature", 0, math.inf),
+    ("teacher_temperature", 0, math.inf),
+    ("warmup_teacher_temperature", 0, math.inf),
+    ("warmup_teacher_temperature_epochs", 0, math.inf),
+    ("center_momentum", 0, 1),
+    ("teacher_momentum", 0, 1),
+    ("teacher_momentum_end", 0, 1),
+    ("freeze_last_layer_epochs", 0, math.inf),
+    ("hidden_dim", 1, math.inf),
+    ("bottleneck_dim", 1, math.inf),
+    ("head_layers", 1, math.inf),
+)
+
+
+class DINO(Method):
+    """The student sees all crops and must say of each what the teacher says of the global ones."""
+
+    Config = DINOConfig
+    center: Tensor
+
+    def __init__(self, config: DINOConfig, setup: Setup) -> None:
+        super().__init__()
+        self.config = config
+        self.student = setup.backbone()
+        self.student_head = _head(config, self.student.embed_dim)
+        self.teacher = setup.backbone(drop_path_rate=0.0)
+        self.teacher_head = _head(config, self.teacher.embed_dim)
+        _start_as_copy(self.teacher, self.student)
+        _start_as_copy(self.teacher_head, self.student_head)
+        self.register_buffer("center", torch.zeros(config.out_dim))  # [K]
+
+    @property
+    def encoder(self) -> Backbone:
+        return self.teacher
+
+    def forward(self, views: Views, progress: Progress) -> StepOutput:
+        student = self._student_outputs(views)  # [V, B, K]
+        teacher, features = self._teacher_outputs(views.global_views)  # [G, B, K], [B, D]
+        temperature = self._teacher_temperature(progress)
+        loss = dino_loss(
+            student,
+            teacher,
+            self.center,
+            student_temperature=self.config.student_temperature,
+            teacher_temperature=temperature,
+        )
+        metrics = self._metrics(loss.detach(), teacher, temperature, progress)
+        carry = {"teacher_mean": teacher.float().mean((0, 1))}  # [K]
+        return StepOutput(loss, metrics, carry, features)
+
+    def _student_outputs(self, views: Views) -> Tensor:
+        resolutions = [views.global_views, *([] if views.local_views is None else [views.local_views])]
+        features = [self.student(v.flatten(0, 1)) for v in resolutions]  # [G B, D], [L B, D]
+        outputs: Tensor = self.student_head(torch.cat(features))  # [V B, K]
+        return outputs.view(-1, views.global_views.shape[1], self.config.out_dim)
+
+    @torch.no_grad()
+    def _teacher_outputs(self, global_views: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.teacher(global_views.flatten(0, 1))  # [G B, D]
+        outputs: Tensor = self.teacher_head(features)  # [G B, K]
+        count = global_views.shape[1]
+        return outputs.view(-1, count, self.config.out_dim), features[:count]
+
+    def _teacher_temperature(self, progress: Progress) -> float:
+        return linear_warmup(
+            progress.epoch,
+            self.config.warmup_teacher_temperature_epochs,
+            start=self.config.warmup_teacher_temperature,
+            end=self.config.teacher_temperature,
+        )
+
+    def _momentum(self, progress: Progress) -> float:
+        c = self.config
+        return cosine(
+            progress.step, progress.total_steps, start=c.teacher_momentum, end=c.teacher_momentum_end
+        )
+
+    def _metrics(
+        self, loss: Tensor, teacher: Tensor, temperature: float, progress: Progress
+    ) -> dict[str, Tensor]:
+        entropy, entropy_of_mean = teacher_entropies(teacher, self.center, teacher_temperature=temperature)
+        return {
+            "teacher_entropy": entropy,
+            "kl": loss - entropy,  # the loss is the cross-entropy h + KL, each teacher view in as many pairs
+            "mean_teacher_entropy": entropy_of_mean,
+            "center_norm": self.center.norm(),
+            "teacher_momentum": loss.new_tensor(self._momentum(progress)),
+            "teacher_temperature": loss.new_tensor(temperature),
+        }
+
+    def before_step(self, progress: Progress) -> None:
+        if progress.epoch < self.config.freeze_last_layer_epochs:
+            for parameter in self.student_head.last_layer.parameters():
+                parameter.grad = None  # absent, not zero: AdamW would move on a zero gradient
+
+    @torch.no_grad()
+    def after_step(self, progress: Progress, outputs: Sequence[StepOutput]) -> None:
+        momentum = self._momentum(progress)
+        ema_(self.teacher.parameters(), self.student.parameters(), momentum)
+        ema_(self.teacher_head.parameters(), self.student_head.parameters(), momentum)
+        batch_mean = mean_over_ranks(mean_carry(outputs, "teacher_mean"))  # [K]
+        self.center.lerp_(batch_mean.to(self.center.dtype), 1 - self.config.center_momentum)
+
+
+def _head(config: DINOConfig, in_dim: int) -> DINOHead:
+    return DINOHead(
+        in_dim,
+        config.out_dim,
+        hidden_dim=config.hidden_dim,
+        bottleneck_dim=config.bottleneck_dim,
+        layers=config.head_layers,
+        norm_last_layer=config.norm_last_layer,
+    )
+
+
+def _start_as_copy(teacher: nn.Module, student: nn.Module) -> None:
+    teacher.load_state_dict(student.state_dict())
+    teacher.requires_grad_(False)
+
+
+@hookimpl
+def sslkit_methods() -> dict[str, type[Method]]:
+    return {"dino": DINO}
