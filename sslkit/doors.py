@@ -1,0 +1,168 @@
+"""The three doors that a plugin comes in by: the built-ins, installed packages, single files.
+
+Nothing is imported here before `Candidate.load` is called.
+"""
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from sslkit import hookspecs
+from sslkit.errors import PluginError, indented
+
+ROOMS = ("methods", "nn", "augment", "data", "eval", "train", "report")
+"""Packages of sslkit whose modules may offer components."""
+_IMPLEMENTS_A_HOOK = re.compile(r"^\s*@(\w+\.)?hookimpl\b", re.MULTILINE)
+
+
+@dataclass
+class PluginInfo:
+    """One plugin: where it is from and what became of it. Plain values, as `run.json` records them."""
+
+    name: str
+    """A built-in's module, a package's distribution (`dist:entry` where it has several), a file's name."""
+    version: str | None
+    """Version of its package; None for a file."""
+    origin: Literal["built-in", "package", "file"]
+    """Which door it came through."""
+    file: str | None = None
+    """Absolute path of a one-file plugin."""
+    sha256: str | None = None
+    """Digest of a one-file plugin's content."""
+    status: Literal["loaded", "failed", "left out", "not allowed"] = "loaded"
+    """left out: by `--no-plugin`; not allowed: SSLKIT_PLUGINS_ALLOW does not name it."""
+    components: dict[str, list[str]] = field(default_factory=dict)
+    """Names that it provides, by kind."""
+    detail: str = ""
+    """One line on why it is not loaded."""
+    traceback: str = ""
+    """Where it failed, for the log."""
+
+
+@dataclass
+class Candidate:
+    """A plugin before it is loaded."""
+
+    info: PluginInfo
+    load: Callable[[], object]
+    aliases: tuple[str, ...] = ()
+    """Other names that the user may call it by."""
+
+    def called(self, names: Iterable[str]) -> bool:
+        own = {canonicalize_name(name) for name in (self.info.name, *self.aliases)}
+        return any(canonicalize_name(name) in own for name in names)
+
+
+def is_file(spec: str) -> bool:
+    """Whether a word under `plugins` means a file rather than an installed package."""
+    return spec.endswith(".py") or "/" in spec or os.sep in spec
+
+
+def resolve(spec: str, base: Path | None = None) -> str:
+    """The absolute path of a one-file plugin, or a version demand that what is installed meets.
+
+    Raises:
+        PluginError: there is no such file, or no such package, or not in that version.
+    """
+    if not is_file(spec):
+        _check_demand(spec)
+        return spec
+    path = ((base or Path.cwd()) / Path(spec).expanduser()).resolve()
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise PluginError(f"the plugin file '{spec}' {what}{indented(f'looked for {path}')}")
+    return str(path)
+
+
+def built_ins() -> Iterator[Candidate]:
+    version = _version("sslkit")
+    for room in ROOMS:
+        package = importlib.import_module(f"sslkit.{room}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if _IMPLEMENTS_A_HOOK.search(_source(module.name)):
+                info = PluginInfo(module.name, version, "built-in")
+                yield Candidate(info, _importer(module.name), (module.name.removeprefix("sslkit."),))
+
+
+def _importer(name: str) -> Callable[[], ModuleType]:
+    return lambda: importlib.import_module(name)
+
+
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.loader is not None
+    source: str | None = spec.loader.get_source(module)  # type: ignore[attr-defined]
+    return source or ""
+
+
+def packages() -> Iterator[Candidate]:
+    entries = list(importlib.metadata.entry_points(group=hookspecs.PROJECT))
+    owners = [entry.dist.name if entry.dist else entry.name for entry in entries]
+    for entry, owner in zip(entries, owners, strict=True):
+        name = owner if owners.count(owner) == 1 else f"{owner}:{entry.name}"
+        info = PluginInfo(name, entry.dist.version if entry.dist else None, "package")
+        yield Candidate(info, entry.load, (owner, entry.name))
+
+
+def one_file(path: Path, source: bytes) -> Candidate:
+    digest = hashlib.sha256(source).hexdigest()
+    info = PluginInfo(path.name, None, "file", file=str(path), sha256=digest)
+    return Candidate(info, lambda: _import_file(path, source, digest), (str(path),))
+
+
+def _import_file(path: Path, source: bytes, digest: str) -> ModuleType:
+    """Run exactly the bytes that were hashed, as a module that is named after them."""
+    name = f"sslkit_plugin_{digest[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses look their module up by name
+    try:
+        exec(compile(source, str(path), "exec", dont_inherit=True), module.__dict__)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _check_demand(spec: str) -> None:
+    advice = indented("write a file such as ./my_method.py, or a package such as 'sslkit-glom>=0.1,<1'")
+    try:
+        demand = Requirement(spec)
+    except InvalidRequirement:
+        raise PluginError(f"'{spec}' names no plugin{advice}") from None
+    if demand.url or demand.extras or demand.marker:
+        raise PluginError(f"'{spec}' is more than a name and a version range{advice}")
+    version = _version(demand.name)
+    if version is None:
+        advice = indented(f'pip install "{spec}"')
+        raise PluginError(f"the plugin '{demand.name}' is not installed{advice}")
+    if not demand.specifier.contains(version, prereleases=True):
+        raise PluginError(
+            f"'{spec}' is asked for, but {demand.name} {version} is installed"
+            + indented(f'pip install "{spec}", or change the range')
+        )
+    if not any(candidate.called([demand.name]) for candidate in packages()) and demand.name != "sslkit":
+        raise PluginError(f"'{demand.name}' is installed, but has no entry point in group 'sslkit'")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

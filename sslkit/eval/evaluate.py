@@ -1,0 +1,54 @@
+"""Ask each evaluator, skipping those whose needs the data or the subject lack."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sslkit.core.evaluator import EvalData, Evaluator, ImageSet, Need, Result, Subject
+from sslkit.eval.features import Context
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Why an evaluator was not asked."""
+
+    reason: str
+
+
+def evaluate(
+    evaluators: Mapping[str, Evaluator], subject: Subject, data: EvalData, context: Context
+) -> Iterator[tuple[str, Result | Skipped]]:
+    """Each evaluator's name with what it found, or with why it was skipped."""
+    there = available(subject, data)
+    for name, evaluator in evaluators.items():
+        lacking = sorted(evaluator.needs - there)
+        if lacking:
+            yield name, Skipped(f"it needs {' and '.join(lacking)}, which {_WHO[lacking[0]]} does not have")
+        else:
+            yield name, evaluator(subject, data, context)
+
+
+def available(subject: Subject, data: EvalData) -> frozenset[Need]:
+    """What evaluators can count on."""
+    sets = (data.train, data.test)
+    there: dict[Need, bool] = {
+        "labels": all(s.classes is not None for s in sets),
+        "masks": data.test.has_masks,
+        "method": subject.method is not None,
+    }
+    return frozenset(need for need, is_there in there.items() if is_there)
+
+
+def eval_record(step: int, name: str, test: ImageSet, result: Result) -> dict[str, Any]:
+    """An evaluator's line of metrics.jsonl."""
+    return {
+        "kind": "eval",
+        "step": step,
+        "evaluator": name,
+        "dataset": test.name,
+        "images": len(test),
+        "metrics": dict(result.metrics),
+    }
+
+
+_WHO = {"labels": "this data", "masks": "this data", "method": "a bare backbone"}

@@ -1,0 +1,153 @@
+"""The doors to a run: start or continue one, evaluate one."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sslkit.core.evaluator import Result, Subject
+from sslkit.core.method import Method
+from sslkit.errors import RecipeError, RunError
+from sslkit.eval.evaluate import Skipped, eval_record, evaluate
+from sslkit.eval.features import Context
+from sslkit.recipe.load import Loaded, differences, load_recipe
+from sslkit.session import RunResult, prepare
+from sslkit.stations import Facts, build_evaluators, build_method, open_eval_sets
+from sslkit.train import checkpoint
+from sslkit.train.distributed import process_group
+from sslkit.train.export import FILE_NAME, load_backbone
+from sslkit.train.precision import autocast, compute_dtype
+from sslkit.train.rundir import RunDirectory, choose_directory
+from sslkit.train.signals import stop_request
+from sslkit.train.trackers import JsonLines
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    variant: str | None = None,
+    plugins: Sequence[str] = (),
+    no_plugins: Sequence[str] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+) -> RunResult:
+    """Run a recipe: train, evaluate, draw, export.
+
+    Args:
+        recipe: a file, the name of a packed recipe such as "dino_pocket", a run directory, or a mapping.
+        overrides: words such as "optim.lr=0.001".
+        variant: one of the recipe's variants; "none" for the bare file; None for its default.
+        plugins, no_plugins: one-file plugins to load, and names of plugins to leave out.
+        out: the run directory; by default the next free `runs/<name>`.
+        resume: go on with the run in that directory.
+        quiet: print nothing.
+
+    Raises:
+        SslkitError: the recipe, a plugin or the data are not right, or the training failed.
+    """
+    if resume and not isinstance(recipe, Mapping) and Path(recipe).is_dir():
+        out = recipe if out is None else out
+    given = _load(recipe, overrides, variant=variant, plugins=plugins, no_plugins=no_plugins)
+    directory = choose_directory(given.recipe.name, out, resume=resume)
+    loaded = _merged(given, directory, no_plugins) if resume else given
+    with process_group(loaded.recipe.runtime) as place, stop_request() as stop:
+        session = prepare(loaded, place, stop)
+        session.open(directory, resume=resume, quiet=quiet)
+        return session.go()
+
+
+def _load(source: str | Path | Mapping[str, Any], overrides: Sequence[str], **how: Any) -> Loaded:
+    """The recipe as given; of a run directory, the one that it was started with."""
+    if not isinstance(source, Mapping) and Path(source).is_dir():
+        directory = RunDirectory(Path(source))
+        if not directory.holds_a_run:
+            raise RunError(f"{source} is a folder, but no run directory (it has no recipe.yaml)")
+        source = directory.recipe
+    return load_recipe(source, overrides, **how)
+
+
+MAY_DIFFER = ("runtime", "checkpoint", "trackers", "plugins", "name", "closing")
+"""Sections that a resume takes from the recipe that it is given, or does not compare."""
+
+
+def _merged(given: Loaded, directory: RunDirectory, no_plugins: Sequence[str]) -> Loaded:
+    """The directory's recipe, which rules, with the runtime, checkpoints and trackers that are given now."""
+    kept = load_recipe(directory.recipe, no_plugins=no_plugins)
+    wrong = [k for k in differences(kept.recipe, given.recipe) if k.split(".")[0] not in MAY_DIFFER]
+    if wrong:
+        raise RecipeError(
+            f"the recipe differs from the one that {directory.path} was started with in {', '.join(wrong)}\n"
+            f"  to go on as it was: sslkit run {directory.path} --resume      to try the change: a new --out"
+        )
+    kept.recipe.runtime, kept.recipe.checkpoint = given.recipe.runtime, given.recipe.checkpoint
+    kept.recipe.trackers = given.recipe.trackers
+    return kept
+
+
+def evaluate_run(
+    run: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    on: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+    no_plugins: Sequence[str] = (),
+) -> dict[str, Result | Skipped]:
+    """Evaluate a run directory, or one of its checkpoints, and add the results to its `metrics.jsonl`.
+
+    Args:
+        run: a run directory (its newest checkpoint, or its `backbone.safetensors`) or a checkpoint folder.
+        overrides: words such as "data.root=DIR" or "eval.evaluators.knn.k=[5]".
+        on: names of evaluators, with their defaults where the recipe has none; all of the recipe's if empty.
+
+    Returns:
+        What each evaluator found, or why it was skipped.
+
+    Raises:
+        SslkitError: there is no such run; an evaluator named in `on` needs what the data lack.
+    """
+    path = Path(run)
+    directory = RunDirectory(path.parent.parent if path.parent.name == "checkpoints" else path)
+    words = [*overrides, *(f"eval.evaluators.{name}={{}}" for name in on)]
+    loaded = _load(directory.path, words, plugins=plugins, no_plugins=no_plugins)
+    recipe = loaded.recipe
+    with process_group(recipe.runtime) as place:
+        data = open_eval_sets(recipe, loaded.registry)
+        subject, step = _subject(loaded, directory, path)
+        subject.backbone.to(place.device)
+        evaluators = build_evaluators(recipe, loaded.registry)
+        chosen = {name: evaluators[name] for name in on} if on else evaluators
+        dtype = compute_dtype(recipe.runtime.precision, place.device)
+        context = Context(subject, place.device, directory.figures, partial(autocast, place.device, dtype))
+        found = dict(evaluate(chosen, subject, data, context))
+    for name, result in found.items():
+        if isinstance(result, Skipped) and name in on:
+            raise RunError(f"{name} cannot be asked: {result.reason}")
+    log = JsonLines(directory.metrics)
+    for name, result in found.items():
+        if isinstance(result, Result):
+            log.log(eval_record(step, name, data.test, result))
+    log.close()
+    return found
+
+
+def _subject(loaded: Loaded, directory: RunDirectory, path: Path) -> tuple[Subject, int]:
+    """What is evaluated, and the step that it stands at."""
+    newest = path if path != directory.path else checkpoint.newest_sound(directory.checkpoints)[0]
+    if newest is None:
+        step = int(directory.read_record().get("step") or 0)
+        return Subject(load_backbone(directory.path / FILE_NAME, loaded.registry)), step
+    problem = checkpoint.damage(newest)
+    if problem is not None:
+        raise RunError(f"{newest} cannot be read: {problem}\n  valid: {_names(directory)}")
+    facts = Facts(**directory.read_record()["setup"])
+    method: Method = build_method(loaded.recipe, loaded.registry, facts)
+    checkpoint.load_method(method, newest)
+    step = json.loads((newest / "state.json").read_text())["step"]
+    return Subject(method.encoder, method), step
+
+
+def _names(directory: RunDirectory) -> str:
+    return ", ".join(p.name for p in checkpoint.checkpoints(directory.checkpoints)) or "none"

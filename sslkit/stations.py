@@ -1,0 +1,122 @@
+"""Builds each station of a run from the recipe: method, evaluators, evaluation sets."""
+
+from dataclasses import dataclass
+
+from sslkit.augment.build import image_format
+from sslkit.core.augmentation import ImageFormat
+from sslkit.core.backbone import Backbone
+from sslkit.core.dataset import Dataset
+from sslkit.core.evaluator import EvalData, Evaluator
+from sslkit.core.method import Method
+from sslkit.core.randomness import seeded
+from sslkit.data.loader import EvalImages
+from sslkit.data.open import open_eval
+from sslkit.errors import DataError, RecipeError
+from sslkit.plugins import Registry
+from sslkit.recipe.schema import Recipe
+from sslkit.train.distributed import Place
+from sslkit.train.export import build_backbone
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a method is built from beside the recipe; kept in `run.json`, so that it needs no data."""
+
+    image_size: int
+    steps_per_epoch: int
+    num_classes: int | None
+
+
+@dataclass(frozen=True)
+class RunSetup:
+    """What a method may ask for while it is built (`sslkit.core.method.Setup`)."""
+
+    recipe: Recipe
+    registry: Registry
+    facts: Facts
+
+    @property
+    def batch_size(self) -> int:
+        return self.recipe.optim.batch_size
+
+    @property
+    def channels(self) -> int:
+        return self.recipe.data.channels
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.facts.steps_per_epoch
+
+    @property
+    def num_classes(self) -> int | None:
+        return self.facts.num_classes
+
+    def backbone(self, *, drop_path_rate: float | None = None) -> Backbone:
+        built = build_backbone(
+            self.recipe.backbone,
+            self.registry,
+            channels=self.channels,
+            image_size=self.facts.image_size,
+            drop_path_rate=drop_path_rate,
+        )
+        if self.recipe.runtime.compile:
+            built.compile()
+        return built
+
+
+def check_batch(recipe: Recipe, place: Place) -> None:
+    batch, parts = recipe.optim.batch_size, place.world_size * recipe.optim.accumulate
+    if batch % parts:
+        raise RecipeError(
+            f"'optim.batch_size' is {batch}, which {place.world_size} processes x"
+            f" {recipe.optim.accumulate} micro-batches do not divide\n"
+            f"  take a multiple of {parts}, such as {-(-batch // parts) * parts}"
+        )
+
+
+def steps_in_epoch(images: int, recipe: Recipe) -> int:
+    """Whole batches in one pass over the data; raises `DataError` where there is none."""
+    if images < recipe.optim.batch_size:
+        raise DataError(
+            f"there are {images} images to train on, but one step takes {recipe.optim.batch_size}\n"
+            f"  add images, or take a smaller batch: optim.batch_size={max(images, 1)}"
+        )
+    return images // recipe.optim.batch_size
+
+
+def build_method(recipe: Recipe, registry: Registry, facts: Facts) -> Method:
+    """The method with its initial weights, which depend on the recipe and its seed alone."""
+    cls = registry.get("methods", recipe.method.name)
+    with seeded(recipe.seed, "weights"):
+        method: Method = cls(recipe.method.config, RunSetup(recipe, registry, facts))
+    return method.train()
+
+
+def build_evaluators(recipe: Recipe, registry: Registry) -> dict[str, Evaluator]:
+    """The recipe's evaluators by name."""
+    return {
+        name: registry.get("evaluators", name)(config)
+        for name, config in recipe.eval.evaluators.items()
+        if config is not None
+    }
+
+
+def open_eval_sets(recipe: Recipe, registry: Registry) -> EvalData:
+    """Memory bank and queries, resized and cropped as the recipe says."""
+    bank, queries = open_eval(recipe, registry)
+    formats = image_format(recipe)
+    return EvalData(_eval_images(bank, recipe, formats), _eval_images(queries, recipe, formats))
+
+
+def _eval_images(dataset: Dataset, recipe: Recipe, formats: ImageFormat) -> EvalImages:
+    e = recipe.eval
+    return EvalImages(
+        dataset,
+        resize=e.resize,
+        crop=e.crop,
+        batch_size=e.batch_size,
+        mean=formats.mean,
+        std=formats.std,
+        max_images=e.max_images,
+        workers=recipe.data.workers,
+    )

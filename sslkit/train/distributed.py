@@ -1,0 +1,91 @@
+"""Where a process runs: its device, and its place among the others."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+from sslkit.errors import RecipeError
+from sslkit.recipe.schema import RuntimeSection
+
+
+@dataclass(frozen=True)
+class Place:
+    """One process of a run."""
+
+    device: torch.device
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and speaks."""
+        return self.rank == 0
+
+
+def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """The device of `runtime.device`; raises `RecipeError` if the machine lacks it."""
+    if wanted == "auto":
+        return _best_device(local_rank)
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise RecipeError(
+            f"'runtime.device' is {wanted}, but torch sees no CUDA device here; take auto or cpu"
+        )
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise RecipeError("'runtime.device' is mps, but torch sees no Apple GPU here; take auto or cpu")
+    device = torch.device(wanted)
+    if wanted == "cuda":
+        return torch.device("cuda", local_rank)
+    if device.type == "cuda" and device.index >= torch.cuda.device_count():
+        raise RecipeError(
+            f"'runtime.device' is {wanted}, but there are {torch.cuda.device_count()} CUDA devices"
+        )
+    return device
+
+
+def _best_device(local_rank: int) -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda", local_rank)
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def process_group(runtime: RuntimeSection) -> Iterator[Place]:
+    """This process's place; under `torchrun` it joins the others, and leaves them at the end."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = choose_device(runtime.device, local_rank)
+    with _torch_settings(runtime, device):
+        if world_size == 1:
+            yield Place(device)
+            return
+        if runtime.strategy == "none":
+            raise RecipeError(
+                f"'runtime.strategy' is none, but torchrun started {world_size} processes; take auto"
+            )
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            yield Place(device, dist.get_rank(), world_size)
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _torch_settings(runtime: RuntimeSection, device: torch.device) -> Iterator[None]:
+    """Threads and determinism as the recipe says, and as before afterwards."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
+    if runtime.deterministic and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)

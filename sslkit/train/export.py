@@ -1,0 +1,118 @@
+"""A backbone as a file that timm loads, and back."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from sslkit.core.backbone import Backbone
+from sslkit.errors import RunError
+from sslkit.plugins import Registry
+from sslkit.recipe.schema import BackboneSection
+
+FILE_NAME = "backbone.safetensors"
+
+
+def build_backbone(
+    section: BackboneSection,
+    registry: Registry,
+    *,
+    channels: int,
+    image_size: int,
+    drop_path_rate: float | None = None,
+) -> Backbone:
+    """The recipe's backbone, untrained or from `section.weights`: any timm model, or a plugin's.
+
+    Raises `PluginError` for an unknown name, `RecipeError` for an argument that the network does not take,
+    `RunError` for weights that do not match to the last tensor.
+    """
+    from sslkit.nn.backbones import timm_backbone
+
+    own = registry.names("backbones")
+    args = dict(section.args)
+    rate = section.drop_path_rate if drop_path_rate is None else drop_path_rate
+    common: dict[str, Any] = {"channels": channels, "image_size": image_size, "drop_path_rate": rate}
+    if section.name in own:
+        backbone: Backbone = registry.get("backbones", section.name)(**common, **args)
+    else:
+        backbone = timm_backbone(section.name, args=args, known=own, **common)
+    if section.weights is not None:
+        load_weights(backbone, Path(section.weights))
+    return backbone
+
+
+def save_backbone(backbone: Backbone, section: BackboneSection, path: Path, **build: int) -> None:
+    """Write the network's weights under timm's own key names, and in the metadata how to build it again."""
+    metadata = {
+        **{key: json.dumps(value) for key, value in backbone.export_metadata.items()},
+        "sslkit": json.dumps({"name": section.name, "args": section.args, **build}),
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in backbone.network.state_dict().items()}
+    aside = path.with_suffix(".tmp")
+    save_file(tensors, aside, metadata)
+    aside.replace(path)
+
+
+def load_backbone(run: str | Path, registry: Registry | None = None) -> Backbone:
+    """The trained backbone of a run directory or a `backbone.safetensors`, on the CPU, in eval mode.
+
+    `load_backbone(run)(images)` maps [B, C, H, W], normalised as in training, to features [B, D]; its
+    `network` is the plain timm module. Raises `RunError` where there is none.
+    """
+    path = backbone_file(run)
+    built = json.loads(_metadata(path)["sslkit"])
+    section = BackboneSection(built["name"], args=built["args"])
+    backbone = build_backbone(
+        section,
+        registry or Registry.load(),
+        channels=built["channels"],
+        image_size=built["image_size"],
+        drop_path_rate=0.0,
+    )
+    load_weights(backbone, path)
+    return backbone.eval()
+
+
+def backbone_file(run: str | Path) -> Path:
+    """The `backbone.safetensors` of a run directory, or the file itself."""
+    path = Path(run)
+    path = path / FILE_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise RunError(
+            f"there is no {path}: a run writes it when it ends\n"
+            "  give a finished run directory or a backbone.safetensors"
+        )
+    return path
+
+
+def timm_call(backbone: Backbone) -> str:
+    """The Python call that builds the network without sslkit."""
+    built = backbone.export_metadata
+    args = "".join(f", {key}={value!r}" for key, value in built["args"].items())
+    return f'timm.create_model("{built["name"]}", num_classes=0{args})'
+
+
+def load_weights(backbone: Backbone, path: Path) -> None:
+    """Load all of a `backbone.safetensors` (or a run directory's) into a backbone, or nothing."""
+    path = backbone_file(path)
+    saved, own = load_file(path), backbone.network.state_dict()
+    wrong = sorted(saved.keys() ^ own.keys())
+    wrong += [k for k in saved.keys() & own.keys() if saved[k].shape != own[k].shape]
+    if wrong:
+        raise RunError(
+            f"{path} does not fit the backbone: {len(wrong)} tensors are missing, too many or of another"
+            f" shape, such as {', '.join(wrong[:3])}\n  it holds {_metadata(path).get('name', 'a network')}"
+            f" with {_metadata(path).get('args', 'arguments unknown')}"
+        )
+    backbone.network.load_state_dict(saved)
+
+
+def _metadata(path: Path) -> Mapping[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise RunError(f"{path} is not a safetensors file: {error}") from error
