@@ -68,7 +68,7 @@ class Candidate:
 
 def is_file(spec: str) -> bool:
     """Whether a word under `plugins` means a file rather than an installed package."""
-    return spec.endswith(".py") or "/" in spec or os.sep in spec
+    return "://" not in spec and (spec.endswith(".py") or "/" in spec or os.sep in spec)
 
 
 def resolve(spec: str, base: Path | None = None) -> str:

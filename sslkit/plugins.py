@@ -272,9 +272,9 @@ def _checked(kind: str, mapping: Any) -> dict[str, Any]:
 
 
 def _mark_failed(info: PluginInfo, error: BaseException) -> None:
-    first_line = str(error).strip().partition("\n")[0]
+    message = " ".join(str(error).split())  # one line
     info.status = "failed"
-    info.detail = f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+    info.detail = f"{type(error).__name__}: {message}" if message else type(error).__name__
     info.traceback = "".join(traceback.format_exception(error))
     _log.info("plugin %s failed\n%s", info.name, info.traceback)
 

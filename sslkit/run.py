@@ -1,13 +1,16 @@
 """The doors to a run: start or continue one, evaluate one."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from sslkit.core.evaluator import Result, Subject
 from sslkit.core.method import Method
+from sslkit.core.tracker import Record
 from sslkit.errors import RecipeError, RunError
 from sslkit.eval.evaluate import Skipped, eval_record, evaluate
 from sslkit.eval.features import Context
@@ -15,11 +18,11 @@ from sslkit.recipe.load import Loaded, differences, load_recipe
 from sslkit.session import RunResult, prepare
 from sslkit.stations import Facts, build_evaluators, build_method, open_eval_sets
 from sslkit.train import checkpoint
-from sslkit.train.distributed import process_group
+from sslkit.train.distributed import is_first_process, process_group
 from sslkit.train.export import FILE_NAME, load_backbone
 from sslkit.train.precision import autocast, compute_dtype
 from sslkit.train.rundir import RunDirectory, choose_directory
-from sslkit.train.signals import stop_request
+from sslkit.train.signals import StopRequest, stop_request
 from sslkit.train.trackers import JsonLines
 
 
@@ -48,15 +51,52 @@ def run(
     Raises:
         SslkitError: the recipe, a plugin or the data are not right, or the training failed.
     """
-    if resume and not isinstance(recipe, Mapping) and Path(recipe).is_dir():
-        out = recipe if out is None else out
-    given = _load(recipe, overrides, variant=variant, plugins=plugins, no_plugins=no_plugins)
-    directory = choose_directory(given.recipe.name, out, resume=resume)
-    loaded = _merged(given, directory, no_plugins) if resume else given
+    how = {"variant": variant, "plugins": plugins, "no_plugins": no_plugins}
+    loaded, directory = _chosen(recipe, overrides, out, resume=resume, **how)
     with process_group(loaded.recipe.runtime) as place, stop_request() as stop:
         session = prepare(loaded, place, stop)
         session.open(directory, resume=resume, quiet=quiet)
         return session.go()
+
+
+def dry_run(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    **how: Any,
+) -> Record:
+    """The record that `run`, given the same, would start with; after its checks, with nothing written.
+
+    Raises:
+        SslkitError: as `run` would, before it trains.
+    """
+    loaded, directory = _chosen(recipe, overrides, out, resume=resume, **how)
+    with process_group(loaded.recipe.runtime) as place:
+        session = prepare(loaded, place, StopRequest())
+        session.directory = directory
+        if resume:
+            session.load_newest()
+        return session.start_record()
+
+
+def _chosen(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Sequence[str],
+    out: str | Path | None,
+    *,
+    resume: bool,
+    **how: Any,
+) -> tuple[Loaded, RunDirectory]:
+    """What runs, and where."""
+    if resume and not isinstance(recipe, Mapping) and Path(recipe).is_dir():
+        out = recipe if out is None else out
+    given = _load(recipe, overrides, **how)
+    if not (resume or is_first_process()):
+        return given, RunDirectory(Path())
+    directory = choose_directory(given.recipe.name, out, resume=resume)
+    return _merged(given, directory, how.get("no_plugins", ())) if resume else given, directory
 
 
 def _load(source: str | Path | Mapping[str, Any], overrides: Sequence[str], **how: Any) -> Loaded:
@@ -151,3 +191,15 @@ def _subject(loaded: Loaded, directory: RunDirectory, path: Path) -> tuple[Subje
 
 def _names(directory: RunDirectory) -> str:
     return ", ".join(p.name for p in checkpoint.checkpoints(directory.checkpoints)) or "none"
+
+
+class _Door(ModuleType):
+    """A module that can be called: `sslkit.run(...)` works, whether or not `sslkit.run` was imported."""
+
+    def __call__(
+        self, recipe: str | Path | Mapping[str, Any], overrides: Sequence[str] = (), **how: Any
+    ) -> RunResult:
+        return run(recipe, overrides, **how)
+
+
+sys.modules[__name__].__class__ = _Door

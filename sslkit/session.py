@@ -11,12 +11,12 @@ from typing import Any
 import torch
 
 from sslkit.augment.build import build_augmentation
-from sslkit.core.collectives import barrier
+from sslkit.core.collectives import barrier, broadcast_text
 from sslkit.core.dataset import Dataset
 from sslkit.core.evaluator import EvalData, Evaluator, Result, Subject
 from sslkit.core.method import Progress
 from sslkit.core.tracker import Trackers
-from sslkit.data.loader import Batch, canvas_side, train_loader
+from sslkit.data.loader import Batch, canvas_side, check_enough, train_loader
 from sslkit.data.open import open_train
 from sslkit.errors import RunError
 from sslkit.eval.evaluate import Skipped, eval_record, evaluate
@@ -29,7 +29,6 @@ from sslkit.stations import (
     build_method,
     check_batch,
     open_eval_sets,
-    steps_in_epoch,
 )
 from sslkit.train import checkpoint
 from sslkit.train.distributed import Place
@@ -59,12 +58,15 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest) -> "Session":
     recipe, registry = loaded.recipe, loaded.registry
     check_batch(recipe, place)
     data = open_train(recipe, registry)
-    steps_per_epoch = steps_in_epoch(len(data), recipe)
+    check_enough(len(data), recipe.optim.batch_size)
+    steps_per_epoch = len(data) // recipe.optim.batch_size
     eval_data, evaluators = open_eval_sets(recipe, registry), build_evaluators(recipe, registry)
     augmentation = build_augmentation(recipe, registry).to(place.device)
     classes = None if data.classes is None else len(data.classes)
     facts = Facts(augmentation.image_size, steps_per_epoch, classes)
     method = build_method(recipe, registry, facts).to(place.device)
+    for side in {*augmentation.view_sizes, recipe.eval.crop}:
+        method.encoder.check_size(side, side)
     trainer = build_trainer(recipe, method, augmentation, place, steps_per_epoch)
     trainer.stop_asked = lambda: stop.asked
     return Session(loaded, place, stop, trainer, facts, data, eval_data, evaluators)
@@ -107,10 +109,14 @@ class Session:
     # --- opening -------------------------------------------------------------------------------------------
 
     def open(self, directory: RunDirectory, *, resume: bool, quiet: bool) -> None:
-        """Create the directory, or bring the state to where its newest sound checkpoint left it."""
+        """Create the directory, or bring the state to where its newest sound checkpoint left it.
+
+        Rank 0's directory counts: the others looked for a free name at another moment.
+        """
+        directory = RunDirectory(Path(broadcast_text(str(directory.path))))
         self.directory = directory
         if resume:
-            self._load_newest()
+            self.load_newest()
         if self.place.is_main:
             directory.path.mkdir(parents=True, exist_ok=True)
             cut_after(directory.metrics, self.trainer.state.step)
@@ -120,7 +126,8 @@ class Session:
             self._open_trackers(quiet)
         barrier()
 
-    def _load_newest(self) -> None:
+    def load_newest(self) -> None:
+        """Bring the state to where the directory's newest sound checkpoint left it."""
         path, notes = checkpoint.newest_sound(self.directory.checkpoints)
         self.notes += notes
         if path is None:
@@ -170,7 +177,7 @@ class Session:
         self._close("finished", None)
 
     def _start(self) -> None:
-        self.trackers.log(self._start_record())
+        self.trackers.log(self.start_record())
         self._notify("sslkit_run_started", recipe=self.recipe, run_dir=self.directory.path)
         if self.trainer.state.step == 0:
             self._evaluate()
@@ -301,7 +308,8 @@ class Session:
         if self.place.is_main:
             self.loaded.registry.notify(hook, **arguments)
 
-    def _start_record(self) -> dict[str, Any]:
+    def start_record(self) -> dict[str, Any]:
+        """What the run is, as trackers are told at its start."""
         method, schedules = self.trainer.method, self.trainer.schedules
         out_dim = getattr(self.recipe.method.config, "out_dim", None)
         return {

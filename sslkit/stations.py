@@ -11,7 +11,7 @@ from sslkit.core.method import Method
 from sslkit.core.randomness import seeded
 from sslkit.data.loader import EvalImages
 from sslkit.data.open import open_eval
-from sslkit.errors import DataError, RecipeError
+from sslkit.errors import RecipeError
 from sslkit.plugins import Registry
 from sslkit.recipe.schema import Recipe
 from sslkit.train.distributed import Place
@@ -72,16 +72,6 @@ def check_batch(recipe: Recipe, place: Place) -> None:
             f" {recipe.optim.accumulate} micro-batches do not divide\n"
             f"  take a multiple of {parts}, such as {-(-batch // parts) * parts}"
         )
-
-
-def steps_in_epoch(images: int, recipe: Recipe) -> int:
-    """Whole batches in one pass over the data; raises `DataError` where there is none."""
-    if images < recipe.optim.batch_size:
-        raise DataError(
-            f"there are {images} images to train on, but one step takes {recipe.optim.batch_size}\n"
-            f"  add images, or take a smaller batch: optim.batch_size={max(images, 1)}"
-        )
-    return images // recipe.optim.batch_size
 
 
 def build_method(recipe: Recipe, registry: Registry, facts: Facts) -> Method:

@@ -38,6 +38,8 @@ class Augmentation(nn.Module, ABC):
     """Side in pixels of the canvas that has enough resolution for the smallest crop."""
     image_size: int
     """Side in pixels of the global views."""
+    view_sizes: tuple[int, ...]
+    """Sides in pixels of all views, each once."""
 
     @abstractmethod
     def __init__(self, config: Any, image_format: ImageFormat) -> None:

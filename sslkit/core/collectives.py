@@ -32,7 +32,7 @@ def all_gather(x: Tensor) -> Tensor:
     ranks afterwards (as DistributedDataParallel does) it is that of the mean loss. All ranks must call it,
     with the same shape.
     """
-    return _AllGather.apply(x) if is_distributed() else x  # type: ignore[no-untyped-call, no-any-return]
+    return _AllGather.apply(x) if is_distributed() else x
 
 
 @torch.no_grad()
@@ -55,6 +55,14 @@ def broadcast(x: Tensor, source: int = 0) -> Tensor:
     return copy
 
 
+def broadcast_text(text: str) -> str:
+    """Rank 0's text on every rank. All ranks must call it."""
+    words = [text]
+    if is_distributed():
+        dist.broadcast_object_list(words)
+    return words[0]
+
+
 def barrier() -> None:
     """Wait until every process is here."""
     if is_distributed():
@@ -71,7 +79,7 @@ class _AllGather(torch.autograd.Function):
         return gathered
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)

@@ -34,7 +34,7 @@ class DataSource:
     root: Path | None
     """Folder or file; None for data that are built in."""
     split: str
-    """Name of the split, such as train or val."""
+    """Name of the split, such as train or val; empty: all the data, of a set that is not divided."""
     labels: Literal["auto", "folders", "none"] = "auto"
     """Whether labels are read: from class folders or the format's own; `none` ignores them."""
     channels: int = 3

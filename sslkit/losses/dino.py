@@ -36,14 +36,14 @@ def dino_loss(
         teacher_temperature: >= 0 (paper: 0.04 to 0.07); 0 is a one-hot teacher.
 
     Returns:
-        The loss, []; ln K where student or teacher are uniform.
+        The loss, []; ln K for a student that says the same of all prototypes.
 
     Raises:
         ValueError: a temperature out of range, shapes that do not fit, or no pair of different views.
     """
     _check_temperatures(student_temperature, teacher_temperature)
     _check_shapes(student, teacher, center)
-    return _DinoLoss.apply(  # type: ignore[no-untyped-call, no-any-return]
+    return _DinoLoss.apply(  # type: ignore[no-any-return]
         student, teacher.detach(), center.detach(), student_temperature, teacher_temperature
     )
 
@@ -138,7 +138,7 @@ class _DinoLoss(torch.autograd.Function):
         return total / _terms(student, teacher)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None, None, None]:
         student, p = ctx.saved_tensors  # [V, B, K], [G, B, K]
         views, own = len(p), min(len(student), len(p))

@@ -111,7 +111,7 @@ class DINO(Method):
             teacher_temperature=temperature,
         )
         metrics = self._metrics(loss.detach(), teacher, temperature, progress)
-        carry = {"teacher_mean": teacher.float().mean((0, 1))}  # [K]
+        carry = {"teacher_mean": teacher.to(self.center.dtype).mean((0, 1))}  # [K]
         return StepOutput(loss, metrics, carry, features)
 
     def _student_outputs(self, views: Views) -> Tensor:
@@ -165,7 +165,7 @@ class DINO(Method):
         ema_(self.teacher.parameters(), self.student.parameters(), momentum)
         ema_(self.teacher_head.parameters(), self.student_head.parameters(), momentum)
         batch_mean = mean_over_ranks(mean_carry(outputs, "teacher_mean"))  # [K]
-        self.center.lerp_(batch_mean.to(self.center.dtype), 1 - self.config.center_momentum)
+        self.center.lerp_(batch_mean, 1 - self.config.center_momentum)
 
 
 def _head(config: DINOConfig, in_dim: int) -> DINOHead:

@@ -27,7 +27,7 @@ RESERVED = {
 
 
 class TimmBackbone(Backbone):
-    """A timm network without its classifier."""
+    """A timm network without its classifier; features are pooled as the network does (`global_pool`)."""
 
     mask_token: nn.Parameter | None
     """[D] what `tokens` puts in the place of a masked patch's embedding; None stands for zeros, the value
@@ -58,17 +58,17 @@ class TimmBackbone(Backbone):
         return self._metadata
 
     def forward(self, x: Tensor) -> Tensor:
-        self._check_size(x)
+        self.check_size(*x.shape[-2:])
         return self._network(x)  # type: ignore[no-any-return]
 
     def tokens(self, x: Tensor, mask: Tensor | None = None) -> Tokens:
-        self._check_size(x)
+        self.check_size(*x.shape[-2:])
         network: Any = self._network
         with self._masked(mask):
             return self._as_tokens(network.forward_features(x), x)
 
     def layers(self, x: Tensor, n: int) -> list[Tokens]:
-        self._check_size(x)
+        self.check_size(*x.shape[-2:])
         forward: Any = self._network.forward_intermediates
         options = {"norm": True, "return_prefix_tokens": True}
         known = inspect.signature(forward).parameters
@@ -129,11 +129,11 @@ class TimmBackbone(Backbone):
     def _mask_value(self, embedded: Tensor) -> Tensor:
         return embedded.new_zeros(()) if self.mask_token is None else self.mask_token.to(embedded.dtype)
 
-    def _check_size(self, x: Tensor) -> None:
+    def check_size(self, height: int, width: int) -> None:
         side = self.patch_size
-        if side and not _pads(self._network) and (x.shape[-2] % side or x.shape[-1] % side):
+        if side and not _pads(self._network) and (height % side or width % side):
             raise RecipeError(
-                f"images of {x.shape[-2]} x {x.shape[-1]} pixels do not divide into patches of {side}"
+                f"images of {height} x {width} pixels do not divide into patches of {side}"
                 f"\n  choose crop sizes that are multiples of {side}"
             )
 

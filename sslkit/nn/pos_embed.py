@@ -37,7 +37,8 @@ class AuthorsPositionsViT(VisionTransformer):
             return table
         prefix = 0 if self.no_embed_class else self.num_prefix_tokens
         patches = table[:, prefix:].reshape(1, *trained, -1).permute(0, 3, 1, 2)  # [1, D, rows, columns]
+        wide = torch.promote_types(table.dtype, torch.float32)
         scale = [(new + 0.1) / old for new, old in zip(grid, trained, strict=True)]
-        resized = F.interpolate(patches.float(), scale_factor=scale, mode="bicubic")
+        resized = F.interpolate(patches.to(wide), scale_factor=scale, mode="bicubic")
         assert tuple(resized.shape[-2:]) == grid
         return torch.cat([table[:, :prefix], resized.flatten(2).mT.to(table.dtype)], 1)

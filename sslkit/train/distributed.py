@@ -26,6 +26,11 @@ class Place:
         return self.rank == 0
 
 
+def is_first_process() -> bool:
+    """Whether this is rank 0, known before the processes have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
     """The device of `runtime.device`; raises `RecipeError` if the machine lacks it."""
     if wanted == "auto":

@@ -1,0 +1,291 @@
+"""The command line: parse, call, print. Each command imports what it needs, so that help answers at once."""
+
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sslkit.errors import SslkitError
+
+if TYPE_CHECKING:
+    from sslkit.core.evaluator import Result
+    from sslkit.core.tracker import Record
+    from sslkit.eval.evaluate import Skipped
+    from sslkit.plugins import PluginInfo
+
+app = typer.Typer(
+    name="sslkit",
+    help="Self-supervised learning for vision: run a recipe, get a backbone and the evidence for it.",
+    epilog="Start here: sslkit run dino_pocket      Your own images: add data.name=folder data.root=DIR",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeWord = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A file, the name of a packed recipe, or a run directory.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, such as optim.lr=0.001."),
+]
+Variant = Annotated[
+    str | None, typer.Option(metavar="NAME", help="A variant of the recipe; 'none' for the bare file.")
+]
+Plugins = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE", help="A one-file plugin to load. Repeatable.")
+]
+NoPlugins = Annotated[
+    list[str] | None, typer.Option("--no-plugin", metavar="NAME", help="A plugin to leave out. Repeatable.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def main() -> None:
+    """The entry point of the command `sslkit`."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import sslkit
+
+        typer.echo(f"sslkit {sslkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
+RUN_EXAMPLES = """Examples:
+
+sslkit run dino_vits8   (the recipe's default variant)
+
+sslkit run recipes/dino_pocket.yaml data.name=folder data.root=photos
+
+sslkit run dino_vits8 --variant imagenet data.root=/data/imagenet --out runs/a
+
+sslkit run runs/a --resume   (go on after a stop, a kill or a crash)
+
+torchrun --nproc-per-node 8 -m sslkit.cli run dino_vits8 --variant imagenet data.root=/data/imagenet"""
+
+
+@app.command(epilog=RUN_EXAMPLES)
+def run(
+    recipe: RecipeWord,
+    overrides: Overrides = None,
+    variant: Variant = None,
+    plugin: Plugins = None,
+    no_plugin: NoPlugins = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run directory; default: the next free runs/NAME.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in --out.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check and show what would run; train and write nothing.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe: train, evaluate, draw, export."""
+    with _errors_told(debug):
+        import sslkit.run as door
+
+        chosen: dict[str, Any] = {
+            "variant": variant,
+            "plugins": plugin or (),
+            "no_plugins": no_plugin or (),
+            "out": out,
+            "resume": resume,
+        }
+        if dry_run:
+            _print_plan(door.dry_run(recipe, overrides or (), **chosen))
+            return
+        raise typer.Exit(door.run(recipe, overrides or (), **chosen).exit_code)
+
+
+EVAL_EXAMPLES = """Examples:
+
+sslkit eval runs/dino_pocket
+
+sslkit eval runs/dino_pocket --on knn eval.evaluators.knn.k=[5,20] --json
+
+sslkit eval runs/dino_pocket/checkpoints/step-00001000 data.name=folder data.root=photos"""
+
+
+@app.command(name="eval", epilog=EVAL_EXAMPLES)
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or one of its checkpoints.")],
+    overrides: Overrides = None,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="An evaluator to ask, instead of the recipe's. Repeatable."),
+    ] = None,
+    plugin: Plugins = None,
+    no_plugin: NoPlugins = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Evaluate the backbone of a run."""
+    with _errors_told(debug):
+        from sslkit.run import evaluate_run
+
+        found = evaluate_run(
+            run, overrides or (), on=on or (), plugins=plugin or (), no_plugins=no_plugin or ()
+        )
+        _print_json(_plain_results(found)) if as_json else _print_results(found)
+
+
+@app.command(epilog="Example: sslkit plugins --plugin my_method.py")
+def plugins(
+    plugin: Plugins = None, no_plugin: NoPlugins = None, as_json: AsJson = False, debug: Debug = False
+) -> None:
+    """List the plugins: what they provide, where they are from, which version."""
+    with _errors_told(debug):
+        from dataclasses import asdict
+
+        from sslkit.plugins import Registry
+
+        infos = Registry.load(plugin or (), blocked=no_plugin or ()).plugins
+        _print_json([asdict(info) for info in infos]) if as_json else _print_plugins(infos)
+
+
+RECIPE_EXAMPLES = """Examples:
+
+sslkit recipe dino_pocket   (every key, its value and its meaning)
+
+sslkit recipe dino_pocket data.name=folder data.root=photos --out my_recipe.yaml"""
+
+
+@app.command(epilog=RECIPE_EXAMPLES)
+def recipe(
+    recipe: RecipeWord,
+    overrides: Overrides = None,
+    variant: Variant = None,
+    plugin: Plugins = None,
+    no_plugin: NoPlugins = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it there, as a start for your own.")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Show a recipe resolved, each value with its meaning."""
+    with _errors_told(debug):
+        from sslkit.recipe.annotate import annotated, write_start
+        from sslkit.recipe.load import load_recipe
+
+        loaded = load_recipe(
+            recipe, overrides or (), variant=variant, plugins=plugin or (), no_plugins=no_plugin or ()
+        )
+        header = f"{recipe}, variant {loaded.variant or 'none'}, resolved by sslkit"
+        for note in loaded.notes:
+            typer.echo(f"note: {note}", err=True)
+        if out is None:
+            typer.echo(annotated(loaded.recipe, header=header), nl=False)
+            return
+        write_start(loaded.recipe, out, header=header)
+        typer.echo(f"{out} is written. Change it, then: sslkit run {out}")
+
+
+# --- errors ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _errors_told(debug: bool) -> Iterator[None]:
+    """What the user can mend: a message, exit code 2. Anything else: where its traceback is, exit code 1."""
+    try:
+        yield
+    except (typer.Exit, BrokenPipeError):
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except SslkitError as error:
+        typer.echo(traceback.format_exc() if debug else f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    except Exception as error:
+        typer.echo(traceback.format_exc() if debug else _unforeseen(error), err=True)
+        raise typer.Exit(1) from None
+
+
+def _unforeseen(error: Exception) -> str:
+    from tempfile import NamedTemporaryFile
+
+    with NamedTemporaryFile("w", prefix="sslkit-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.write(f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+    first = str(error).partition("\n")[0]
+    return (
+        f"error: {type(error).__name__}{f': {first}' if first else ''}\n"
+        "  nobody foresaw this: a fault in sslkit or in a plugin\n"
+        f"  the traceback: {log.name} (or add --debug)"
+    )
+
+
+# --- printing ----------------------------------------------------------------------------------------------
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def _plain_results(found: "dict[str, Result | Skipped]") -> dict[str, Any]:
+    return {name: _plain_result(result) for name, result in found.items()}
+
+
+def _plain_result(result: "Result | Skipped") -> dict[str, Any]:
+    from sslkit.core.evaluator import Result
+
+    if not isinstance(result, Result):
+        return {"skipped": result.reason}
+    metrics = {key: value if value == value else None for key, value in result.metrics.items()}
+    return {"metrics": metrics, "figures": {name: str(path) for name, path in result.figures.items()}}
+
+
+def _print_plan(record: "Record") -> None:
+    from sslkit.train.wording import header
+
+    for line in header(record):
+        typer.echo(line)
+    per_epoch, epochs = record["steps_per_epoch"], record["epochs"]
+    typer.echo(f"  steps     {record['total_steps']:,} ({epochs:,} epochs of {per_epoch:,} steps)")
+    typer.echo("Everything is in place. Nothing was written; without --dry-run it trains.")
+
+
+def _print_results(found: "dict[str, Result | Skipped]") -> None:
+    from sslkit.core.evaluator import Result
+
+    for name, result in found.items():
+        if not isinstance(result, Result):
+            typer.echo(f"{name} is skipped: {result.reason}")
+            continue
+        typer.echo(name)
+        for key, value in result.metrics.items():
+            typer.echo(f"  {key:<24} {value:.4g}")
+        for path in result.figures.values():
+            typer.echo(f"  {path}")
+
+
+def _print_plugins(infos: "Sequence[PluginInfo]") -> None:
+    for info in infos:
+        version = f" {info.version}" if info.version else ""
+        status = "" if info.status == "loaded" else f"  [{info.status}: {info.detail}]"
+        typer.echo(f"{info.name}{version} ({info.file or info.origin}){status}")
+        for kind, names in info.components.items():
+            typer.echo(f"  {kind:<14} {', '.join(names)}")
+
+
+if __name__ == "__main__":
+    main()

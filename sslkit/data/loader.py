@@ -1,0 +1,257 @@
+"""From a data set to batches: which images a step gets, and how they come from the workers."""
+
+# B images, C channels, S side of the canvas, n images of the data set
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sslkit.core.dataset import Dataset, Sample, UInt8Array
+from sslkit.core.evaluator import EvalBatch
+from sslkit.core.randomness import seed_of
+from sslkit.data.fit import centre_cropped, centre_cropped_mask, squashed
+from sslkit.data.reading import Read, Reading, Skipped, Tally, read_batches
+from sslkit.errors import DataError, RecipeError
+from sslkit.recipe.schema import DataSection
+
+_LOOKED_AT = 32
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's images of one step."""
+
+    canvas: Tensor
+    """[B, C, S, S] uint8, each whole image squashed to a square."""
+    size: Tensor
+    """[B, 2] int64, (height, width) of the images themselves."""
+    labels: Tensor | None
+    """[B] int64; None without classes."""
+    indices: Tensor
+    """[B] int64, position in the data set; of the replacement where an image is broken."""
+    skipped: list[Skipped] = field(default_factory=list)
+    """Broken images (key, reason) that were met for the first time."""
+
+    def pin_memory(self) -> "Batch":
+        """In page-locked memory, from where it can be copied to a GPU aside; called by torch's loader."""
+        labels = None if self.labels is None else self.labels.pin_memory()
+        canvas, size, indices = self.canvas.pin_memory(), self.size.pin_memory(), self.indices.pin_memory()
+        return Batch(canvas, size, labels, indices, self.skipped)
+
+
+# ---- which images
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
+    """A permutation [n] int64, a function of its arguments alone."""
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed_of("order", seed, epoch)))
+
+
+def step_rows(n: int, seed: int, step: int, batch_size: int) -> Tensor:
+    """Positions [batch_size] int64 that a step takes; an epoch has n // batch_size steps, no part of one."""
+    check_enough(n, batch_size)
+    epoch, place = divmod(step, n // batch_size)
+    return _order(n, seed, epoch)[place * batch_size : (place + 1) * batch_size].clone()
+
+
+@lru_cache(maxsize=2)
+def _order(n: int, seed: int, epoch: int) -> Tensor:
+    return epoch_order(n, seed, epoch)
+
+
+def check_enough(images: int, batch_size: int) -> None:
+    """Raise `DataError` unless there is one whole batch."""
+    if images < batch_size:
+        raise DataError(
+            f"found {images} images to train on, but one step takes {batch_size} (optim.batch_size)\n"
+            f"  add images, or take a smaller batch: optim.batch_size={max(images, 1)}"
+        )
+
+
+def canvas_side(dataset: Dataset, wanted: int) -> int:
+    """`wanted`, or the largest side among some of the images if that is less: enlarging adds nothing."""
+    largest = 0
+    for index in epoch_order(len(dataset), 0, 0)[:_LOOKED_AT].tolist():
+        try:
+            largest = max(largest, *dataset[index].image.shape[:2])
+        except DataError:
+            continue  # the loader counts and reports it
+        if largest >= wanted:
+            return wanted
+    return largest or wanted
+
+
+# ---- training
+
+
+def train_loader(
+    dataset: Dataset,
+    *,
+    seed: int,
+    batch_size: int,
+    canvas_size: int,
+    start_step: int,
+    end_step: int,
+    rows: slice,
+    data: DataSection,
+    on_skip: Callable[[str, str], None] | None = None,
+) -> Iterator[Batch]:
+    """The batches of steps start_step to end_step - 1, of the size (rows.stop - rows.start).
+
+    The same for any number of workers and for any start: a step's images follow from (seed, step).
+
+    Args:
+        batch_size: images of one step over all processes.
+        canvas_size: S, the side in pixels.
+        rows: which part of the global batch is this process's.
+        data: its workers, on_error and max_broken are used.
+        on_skip: hears (key, reason) of each broken image, once.
+
+    Raises:
+        DataError: fewer images than a batch; too many cannot be read, or one where `data.on_error` is stop.
+        RecipeError: an impossible value in `data`.
+    """
+    check_enough(len(dataset), batch_size)
+    _check_section(data)
+    reading = Reading(dataset, partial(_to_canvas, side=canvas_size), data.on_error, data.max_broken)
+    wanted = (
+        step_rows(len(dataset), seed, step, batch_size)[rows].tolist() for step in range(start_step, end_step)
+    )
+    tally = Tally(len(dataset), data.max_broken)
+    stack = partial(_stack_canvases, labelled=dataset.classes is not None)
+    return _reporting(read_batches(reading, wanted, stack, data.workers), tally, on_skip)
+
+
+def _reporting(
+    batches: Iterator[Batch], tally: Tally, on_skip: Callable[[str, str], None] | None
+) -> Iterator[Batch]:
+    for batch in batches:
+        new = tally.add(len(batch.canvas), batch.skipped)
+        for key, reason in new:
+            if on_skip is not None:
+                on_skip(key, reason)
+        yield replace(batch, skipped=new)
+
+
+def _check_section(data: DataSection) -> None:
+    if data.on_error not in ("skip", "stop"):
+        raise RecipeError(f"'data.on_error' is '{data.on_error}'; valid: skip, stop")
+    if not 0 <= data.max_broken <= 1:
+        raise RecipeError(f"'data.max_broken' is {data.max_broken}; valid: 0 to 1")
+    if data.workers < 0:
+        raise RecipeError(f"'data.workers' is {data.workers}; valid: 0 or more")
+
+
+@dataclass(frozen=True)
+class _Canvas:
+    pixels: Tensor  # [C, S, S] uint8
+    size: tuple[int, int]
+    label: int | None
+
+
+def _to_canvas(sample: Sample, side: int) -> _Canvas:
+    height, width = sample.image.shape[:2]
+    return _Canvas(_planes(squashed(sample.image, side)), (height, width), sample.label)
+
+
+def _planes(image: UInt8Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))  # [C, S, S]
+
+
+def _stack_canvases(reads: list[Read[_Canvas]], labelled: bool) -> Batch:
+    values = [read.value for read in reads]
+    return Batch(
+        torch.stack([value.pixels for value in values]),  # [B, C, S, S]
+        torch.tensor([value.size for value in values]),  # [B, 2]
+        torch.tensor([value.label for value in values]) if labelled else None,  # [B]
+        torch.tensor([read.index for read in reads]),  # [B]
+        [skipped for read in reads for skipped in read.skipped],
+    )
+
+
+# ---- evaluation
+
+
+@dataclass(frozen=True)
+class _Crop:
+    pixels: Tensor  # [C, crop, crop] uint8
+    label: int | None
+    instance: int | None
+    mask: npt.NDArray[np.bool_] | None  # [crop, crop]
+
+
+class EvalImages:
+    """A data set as evaluators see it: short side resized, centre cropped, normalised; a fixed order.
+
+    Implements `core.evaluator.ImageSet`. Broken images are replaced as in training and kept in `skipped`.
+
+    Args:
+        resize, crop: pixels, crop <= resize.
+        mean, std: per channel, of images in [0, 1].
+        max_images: at most so many, chosen by a fixed permutation; None: all.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        resize: int,
+        crop: int,
+        batch_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        max_images: int | None = None,
+        workers: int = 0,
+        name: str = "data",
+    ) -> None:
+        if not 0 < crop <= resize:
+            raise RecipeError(f"'eval.crop' is {crop}; valid: 1 to eval.resize, which is {resize}")
+        self.name, self.classes, self.has_masks = name, dataset.classes, dataset.has_masks
+        self.skipped: dict[str, str] = {}
+        """Reasons of the images that could not be read, by key."""
+        self._rows = _spread(len(dataset), max_images)
+        self._batch_size, self._workers = batch_size, workers
+        self._mean, self._std = (torch.tensor(x).view(-1, 1, 1) for x in (mean, std))  # [C, 1, 1]
+        self._labelled, self._instanced = dataset.classes is not None, dataset.instances is not None
+        self._reading = Reading(dataset, partial(_to_crop, resize=resize, crop=crop), max_broken=1.0)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def batches(self) -> Iterator[EvalBatch]:
+        """All images, in the order of the data set. Raises `DataError` if none can be read."""
+        size = self._batch_size
+        rows = [self._rows[start : start + size] for start in range(0, len(self), size)]
+        for reads in read_batches(self._reading, rows, list, self._workers):
+            self.skipped.update(skipped for read in reads for skipped in read.skipped)
+            yield self._batch(reads)
+
+    def _batch(self, reads: list[Read[_Crop]]) -> EvalBatch:
+        crops = [read.value for read in reads]
+        images = torch.stack([crop.pixels for crop in crops]).float() / 255  # [B, C, crop, crop]
+        masks = np.stack([crop.mask for crop in crops if crop.mask is not None]) if self.has_masks else None
+        return EvalBatch(
+            (images - self._mean) / self._std,
+            torch.tensor([crop.label for crop in crops]) if self._labelled else None,  # [B]
+            torch.tensor([crop.instance for crop in crops]) if self._instanced else None,  # [B]
+            None if masks is None else torch.from_numpy(masks),  # [B, crop, crop]
+            torch.tensor([read.index for read in reads]),  # [B]
+        )
+
+
+def _spread(n: int, most: int | None) -> list[int]:
+    """Positions in order; a part is drawn at random, since files are often sorted by class."""
+    if most is None or most >= n:
+        return list(range(n))
+    chosen: list[int] = epoch_order(n, 0, 0)[:most].sort().values.tolist()
+    return chosen
+
+
+def _to_crop(sample: Sample, resize: int, crop: int) -> _Crop:
+    mask = None if sample.mask is None else centre_cropped_mask(sample.mask, resize, crop)
+    pixels = _planes(centre_cropped(sample.image, resize, crop))
+    return _Crop(pixels, sample.label, sample.instance, mask)

@@ -1,0 +1,311 @@
+"""All three doors, conflicts, refusals and broken plugins, with real files and a real installed package."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sslkit.errors import PluginError
+from sslkit.plugins import KINDS, PluginInfo, Registry, resolve, saved_names
+
+HEAD = "from dataclasses import dataclass\nfrom sslkit.hookspecs import hookimpl\n"
+
+
+def method_source(name: str, *, extra: str = "") -> str:
+    return (
+        f"{HEAD}\n@dataclass\nclass Config:\n    width: int = 1\n\n"
+        "class Toy:\n    Config = Config\n\n"
+        f"@hookimpl\ndef sslkit_methods():\n    return {{'{name}': Toy}}\n{extra}"
+    )
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+class Site:
+    """A folder of installed packages."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, package: str, version: str, source: str, *, entry: str = "toy") -> None:
+        module = package.replace("-", "_")
+        write(self.folder / f"{module}.py", source)
+        info = self.folder / f"{module}-{version}.dist-info"
+        write(info / "METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        write(info / "entry_points.txt", f"[sslkit]\n{entry} = {module}\n" if entry else "")
+        importlib.invalidate_caches()
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delenv("SSLKIT_PLUGINS_ALLOW", raising=False)
+    return Site(folder)
+
+
+def info(registry: Registry, name: str) -> PluginInfo:
+    return next(p for p in registry.plugins if p.name == name)
+
+
+def test_built_ins_are_found_by_walking_and_none_fails() -> None:
+    registry = Registry.load(allow="")
+    assert info(registry, "sslkit.methods.dino").components == {"methods": ["dino"]}
+    assert registry.get("methods", "dino").__name__ == "DINO"
+    assert {p.origin for p in registry.plugins if p.status == "loaded"} == {"built-in"}
+    assert [p for p in registry.plugins if p.status == "failed"] == []
+
+
+def test_learning_the_names_imports_no_heavy_library() -> None:
+    code = (
+        "import sys; from sslkit.plugins import Registry; Registry.load(allow='');"
+        "print([m for m in ('kornia', 'timm', 'sklearn', 'skimage', 'pyarrow', 'matplotlib', 'torchmetrics',"
+        "'rich', 'wandb', 'tensorboard') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_file_is_loaded_from_the_base_folder(tmp_path: Path) -> None:
+    write(tmp_path / "mine.py", method_source("mine"))
+    registry = Registry.load(["./mine.py"], base=tmp_path)
+    found = info(registry, "mine.py")
+    assert registry.get("methods", "mine").Config().width == 1
+    assert registry.names("methods")["mine"] == "mine.py"
+    assert (found.origin, found.version, found.file) == ("file", None, str(tmp_path / "mine.py"))
+    assert found.sha256 is not None
+    assert len(found.sha256) == 64
+
+
+def test_a_file_counts_from_the_current_folder_without_a_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "here.py", method_source("here"))
+    monkeypatch.chdir(tmp_path)
+    assert "here" in Registry.load(["here.py"]).names("methods")
+
+
+def test_a_file_may_postpone_its_annotations(tmp_path: Path) -> None:
+    source = "from __future__ import annotations\n" + method_source("later")
+    registry = Registry.load([str(write(tmp_path / "later.py", source))])
+    assert registry.get("methods", "later").Config.__module__ in sys.modules
+
+
+def test_a_changed_file_is_another_plugin(tmp_path: Path) -> None:
+    path = write(tmp_path / "changing.py", method_source("one"))
+    first = Registry.load([str(path)])
+    path.write_text(method_source("two"))  # as many bytes, the same second
+    second = Registry.load([str(path)])
+    assert "one" in first.names("methods")
+    assert "two" in second.names("methods")
+    assert "one" not in second.names("methods")
+
+
+def test_the_same_content_at_two_places_is_one_plugin(tmp_path: Path) -> None:
+    paths = [write(tmp_path / folder / "same.py", method_source("same")) for folder in "ab"]
+    registry = Registry.load([str(p) for p in paths])
+    assert registry.get("methods", "same")
+    assert [p.name for p in registry.plugins].count("same.py") == 1
+
+
+def test_an_installed_package_is_found_with_its_version(site: Site) -> None:
+    site.install("toy-installed", "1.2", method_source("installed"))
+    registry = Registry.load()
+    found = info(registry, "toy-installed")
+    assert (found.version, found.origin, found.components) == ("1.2", "package", {"methods": ["installed"]})
+    assert registry.get("methods", "installed")
+
+
+def test_a_version_demand_that_is_met(site: Site) -> None:
+    site.install("toy-met", "0.3", method_source("met"))
+    assert "met" in Registry.load(["toy-met>=0.1,<1"]).names("methods")
+
+
+@pytest.mark.parametrize(
+    ("demand", "told"),
+    [
+        ("toy-demand>=0.5", "toy-demand 0.3 is installed"),
+        ("toy-absent>=0.5", "'toy-absent' is not installed"),
+        ("toy-demand @ https://example.org/x.whl", "more than a name and a version range"),
+        ("toy demand", "names no plugin"),
+        ("pluggy>=1", "no entry point in group 'sslkit'"),
+    ],
+)
+def test_a_version_demand_that_is_not_met(site: Site, demand: str, told: str) -> None:
+    site.install("toy-demand", "0.3", method_source("demanded"))
+    with pytest.raises(PluginError, match=told):
+        Registry.load([demand])
+
+
+def test_a_missing_file_is_told_with_the_full_path(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=f"(?s)'./nix.py' does not exist.*{tmp_path / 'nix.py'}"):
+        Registry.load(["./nix.py"], base=tmp_path)
+    with pytest.raises(PluginError, match="is a folder"):
+        resolve("./", tmp_path)
+
+
+def test_allow_keeps_others_out_unimported(site: Site, tmp_path: Path) -> None:
+    site.install("toy-friend", "1", method_source("friend"))
+    site.install("toy-stranger", "1", f"raise SystemExit('{site.folder}')\n")
+    registry = Registry.load(allow="toy-friend, other")
+    assert "friend" in registry.names("methods")
+    assert info(registry, "toy-stranger").status == "not allowed"
+    assert "toy_stranger" not in sys.modules
+    with pytest.raises(PluginError, match="is not allowed"):
+        Registry.load(["toy-stranger"], allow="toy-friend")
+
+
+def test_allow_is_read_from_the_environment_and_files_go_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(write(tmp_path / "trusted.py", method_source("trusted")))
+    monkeypatch.setenv("SSLKIT_PLUGINS_ALLOW", "trusted.py")
+    assert "trusted" in Registry.load([path]).names("methods")
+    monkeypatch.setenv("SSLKIT_PLUGINS_ALLOW", "")
+    with pytest.raises(PluginError, match=r"(?s)trusted.py.*SSLKIT_PLUGINS_ALLOW does not name it"):
+        Registry.load([path])
+    assert "dino" in Registry.load().names("methods")
+
+
+@pytest.mark.parametrize("name", ["toy-unwanted", "Toy_Unwanted", "entry"])
+def test_a_plugin_is_left_out_by_any_of_its_names(site: Site, name: str) -> None:
+    site.install("toy-unwanted", "1", method_source("unwanted"), entry="entry")
+    registry = Registry.load(blocked=[name])
+    assert info(registry, "toy-unwanted").status == "left out"
+    assert "unwanted" not in registry.names("methods")
+    with pytest.raises(PluginError, match=r"(?s)asked for.*left out.*--no-plugin"):
+        Registry.load(["toy-unwanted"], blocked=[name])
+
+
+def test_leaving_out_a_name_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(
+        PluginError, match=r"(?s)no plugin 'sslkit.methods.dyno'.*did you mean 'sslkit.methods.dino'"
+    ):
+        Registry.load(blocked=["sslkit.methods.dyno"])
+
+
+def test_a_conflict_is_told_only_when_the_name_is_asked_for(tmp_path: Path) -> None:
+    path = str(write(tmp_path / "rival.py", method_source("dino", extra=_backbone("rival_net"))))
+    registry = Registry.load([path])
+    assert registry.get("backbones", "rival_net")
+    with pytest.raises(PluginError) as caught:
+        registry.get("methods", "dino")
+    told = str(caught.value)
+    assert "sslkit.methods.dino (built-in)" in told
+    assert path in told
+    assert "--no-plugin sslkit.methods.dino or --no-plugin rival.py" in told
+    chosen = Registry.load([path], blocked=["sslkit.methods.dino"])
+    assert chosen.get("methods", "dino").__name__ == "Toy"
+
+
+def _backbone(name: str) -> str:
+    return f"\n@hookimpl\ndef sslkit_backbones():\n    return {{'{name}': lambda **keys: None}}\n"
+
+
+def test_an_unknown_name_is_told_with_the_nearest_and_where_each_is_from(tmp_path: Path) -> None:
+    path = str(write(tmp_path / "own.py", method_source("own_method")))
+    with pytest.raises(PluginError) as caught:
+        Registry.load([path]).get("methods", "dyno")
+    told = str(caught.value)
+    assert told.startswith(
+        "'method.name' is 'dyno', which no plugin provides\n  did you mean 'dino'?  methods: "
+    )
+    assert "own_method (own.py)" in told
+    assert "dino," in told
+
+
+def test_every_kind_has_a_hook() -> None:
+    registry = Registry.load()
+    for kind in KINDS:
+        with pytest.raises(PluginError, match="no plugin provides"):
+            registry.get(kind, "there is no such name")
+
+
+BROKEN = {
+    "import": (
+        "import no_such_module_at_all\n",
+        "ModuleNotFoundError: No module named 'no_such_module_at_all'",
+    ),
+    "syntax": ("def f(:\n", "SyntaxError"),
+    "exit": ("raise SystemExit(3)\n", "SystemExit: 3"),
+    "unknown hook": (f"{HEAD}@hookimpl\ndef sslkit_method():\n    return {{}}\n", "no hook 'sslkit_method'"),
+    "argument": (f"{HEAD}@hookimpl\ndef sslkit_run_finished(folder):\n    pass\n", "folder"),
+    "undecorated": (f"{HEAD}def sslkit_methods():\n    return {{}}\n", "lacks the decorator @hookimpl"),
+    "raises": (f"{HEAD}@hookimpl\ndef sslkit_methods():\n    return {{}}['x']\n", "KeyError: 'x'"),
+    "no mapping": (f"{HEAD}@hookimpl\ndef sslkit_methods():\n    return ['x']\n", "returned a list"),
+    "no class": (f"{HEAD}@hookimpl\ndef sslkit_methods():\n    return {{'x': 3}}\n", "'x': 3"),
+    "no config": (f"{HEAD}@hookimpl\ndef sslkit_methods():\n    return {{'x': str}}\n", "no `Config`"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_broken_package_is_named_and_takes_nobody_down(site: Site, fault: str) -> None:
+    source, told = BROKEN[fault]
+    package = f"toy-broken-{fault.replace(' ', '-')}"
+    site.install(package, "1", source)
+    site.install("toy-sound", "1", method_source("sound"))
+    registry = Registry.load()
+    found = info(registry, package)
+    assert found.status == "failed"
+    assert told in found.detail
+    assert "\n" not in found.detail
+    assert "Traceback" in found.traceback
+    assert {"dino", "sound"} <= set(registry.names("methods"))
+    with pytest.raises(PluginError, match=f"{package} is asked for, but cannot be loaded"):
+        Registry.load([package])
+
+
+def test_a_broken_file_stops_who_asked_for_it_and_can_be_mended(tmp_path: Path) -> None:
+    path = write(tmp_path / "broken.py", "1 / 0\n")
+    for _ in range(2):  # nothing of a failed import stays behind
+        with pytest.raises(PluginError, match=r"(?s)broken.py.*ZeroDivisionError: division by zero"):
+            Registry.load([str(path)])
+    path.write_text(method_source("mended"))
+    assert "mended" in Registry.load([str(path)]).names("methods")
+
+
+def watcher(log: Path, *, fails: bool = False) -> str:
+    fault = "    raise ValueError('cannot watch')\n" if fails else ""
+    return (
+        f"{HEAD}\n@hookimpl\ndef sslkit_run_finished(run_dir, error):\n"
+        f"    with open({str(log)!r}, 'a') as file:\n        file.write(__file__ + '\\n')\n{fault}"
+    )
+
+
+def test_one_failing_watcher_is_told_once_and_the_others_go_on(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    bad = str(write(tmp_path / "bad.py", watcher(log, fails=True)))
+    good = [str(write(tmp_path / f"good{i}.py", watcher(log) + f"# {i}\n")) for i in range(2)]
+    registry = Registry.load([good[0], bad, good[1]], blocked=_built_in_watchers())
+    arguments = {"run_dir": tmp_path, "error": None}
+    with pytest.warns(RuntimeWarning, match=r"bad.py failed in sslkit_run_finished.*cannot watch"):
+        registry.notify("sslkit_run_finished", **arguments)
+    registry.notify("sslkit_run_finished", **arguments)  # a second warning would be an error
+    assert sorted(log.read_text().split()) == sorted([bad, *good, *good])
+    assert info(registry, "bad.py").status == "failed"
+
+
+def _built_in_watchers() -> list[str]:
+    """Built-ins that watch would look for a real run."""
+    return [p.name for p in Registry.load().plugins if not p.components and p.origin == "built-in"]
+
+
+def test_files_are_kept_as_they_were_loaded(tmp_path: Path) -> None:
+    paths = [write(tmp_path / folder / "kept.py", method_source(f"kept_{folder}")) for folder in "ab"]
+    registry = Registry.load([str(p) for p in paths])
+    paths[0].write_text("changed since")
+    saved = registry.save_files(tmp_path / "run")
+    assert [p.name for p in saved] == ["kept.py", "kept-2.py"] == list(saved_names(paths).values())
+    assert saved[0].read_text() == method_source("kept_a")
+    again = Registry.load([str(p) for p in saved])
+    assert [p.read_text() for p in again.save_files(tmp_path / "run")] == [
+        method_source("kept_a"),
+        method_source("kept_b"),
+    ]

@@ -1,0 +1,223 @@
+"""A run from its recipe to its directory: the contract, and that a resume is exact."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from PIL import Image
+from runs import learned, lines, make_photos, tiny_recipe
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+import sslkit
+from sslkit.errors import DataError, RecipeError, RunError
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return make_photos(tmp_path / "photos")
+
+
+def go(recipe: dict[str, Any], *overrides: str, **how: Any) -> Any:
+    return sslkit.run(recipe, overrides, quiet=True, **how)
+
+
+def digest(run_dir: Path) -> str:
+    return hashlib.sha256((run_dir / "backbone.safetensors").read_bytes()).hexdigest()
+
+
+def test_the_run_directory_is_the_contract(photos: Path, tmp_path: Path) -> None:
+    result = go(tiny_recipe(photos), out=tmp_path / "a")
+    found = {str(p.relative_to(tmp_path / "a")) for p in (tmp_path / "a").rglob("*") if p.is_file()}
+    assert {
+        "recipe.yaml",
+        "run.json",
+        "metrics.jsonl",
+        "backbone.safetensors",
+        "figures/crops.png",
+        "figures/attention.png",
+        "figures/curves.png",
+    } <= found
+    assert not [name for name in found if ".tmp" in name]
+    record = json.loads((tmp_path / "a/run.json").read_text())
+    assert record["status"] == result.status == "finished"
+    assert record["step"] == 15 or record["step"] == 3 * record["setup"]["steps_per_epoch"]
+    assert {"seed", "device", "threads", "world_size", "plugins", "packages", "started", "ended"} <= set(record)
+    assert any(p["name"].endswith("methods.dino") for p in record["plugins"])
+
+
+def test_each_step_has_its_metrics(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), out=tmp_path / "a")
+    steps = lines(tmp_path / "a", "step")
+    assert [r["step"] for r in steps] == list(range(1, len(steps) + 1))
+    wanted = {"loss", "teacher_entropy", "kl", "mean_teacher_entropy", "center_norm", "grad_norm", "lr"}
+    wanted |= {"weight_decay", "teacher_momentum", "images_per_second", "data_wait", "epoch"}
+    assert all(wanted <= set(r) for r in steps)
+    assert steps[0]["lr"] == 0
+    for r in steps:
+        assert r["loss"] == pytest.approx(r["teacher_entropy"] + r["kl"], rel=1e-5)
+        assert 0 <= r["data_wait"] <= 1
+    evals = lines(tmp_path / "a", "eval")
+    assert evals[0]["step"] == 0
+    assert evals[-1]["step"] == steps[-1]["step"]
+    assert 0 <= evals[-1]["metrics"]["top1_k3"] <= 1
+
+
+def test_timm_alone_loads_the_backbone(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), out=tmp_path / "a")
+    path = tmp_path / "a/backbone.safetensors"
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    name, args = json.loads(metadata["name"]), json.loads(metadata["args"])
+    network = timm.create_model(name, num_classes=0, **args)
+    network.load_state_dict(load_file(path))
+    images = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        wanted = sslkit.load_backbone(tmp_path / "a")(images)
+        torch.testing.assert_close(network.eval()(images), wanted)
+
+
+def test_the_exported_backbone_is_the_teacher_at_the_end(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), out=tmp_path / "a")
+    newest = sorted((tmp_path / "a/checkpoints").iterdir())[-1]
+    teacher = load_file(newest / "model.safetensors")
+    for key, value in load_file(tmp_path / "a/backbone.safetensors").items():
+        assert torch.equal(value, teacher[f"teacher._network.{key}"])
+
+
+def test_the_resolved_recipe_runs_again_to_the_same_weights(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), out=tmp_path / "a")
+    sslkit.run(tmp_path / "a/recipe.yaml", quiet=True, out=tmp_path / "b")
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    assert learned(lines(tmp_path / "a")) == learned(lines(tmp_path / "b"))
+
+
+def test_another_seed_is_another_run(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), "runtime.max_steps=1", out=tmp_path / "a")
+    go(tiny_recipe(photos), "runtime.max_steps=1", "seed=1", out=tmp_path / "b")
+    assert lines(tmp_path / "a", "step")[0]["loss"] != lines(tmp_path / "b", "step")[0]["loss"]
+
+
+@pytest.mark.parametrize("stop", [3, 4, 7])
+def test_a_run_that_ends_early_goes_on_exactly(photos: Path, tmp_path: Path, stop: int) -> None:
+    go(tiny_recipe(photos), out=tmp_path / "whole")
+    go(tiny_recipe(photos), f"runtime.max_steps={stop}", out=tmp_path / "a")
+    go(tiny_recipe(photos), out=tmp_path / "a", resume=True)
+    assert digest(tmp_path / "a") == digest(tmp_path / "whole")
+    assert learned(lines(tmp_path / "a", "step")) == learned(lines(tmp_path / "whole", "step"))
+
+
+def test_lines_after_the_checkpoint_are_cut(photos: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(photos)
+    go(recipe, "runtime.max_steps=4", out=tmp_path / "a")
+    with (tmp_path / "a/metrics.jsonl").open("a") as file:
+        file.write('{"kind": "step", "step": 5, "loss": 9}\n{"kind": "st')
+    go(recipe, out=tmp_path / "a", resume=True)
+    steps = [r["step"] for r in lines(tmp_path / "a", "step")]
+    assert steps == list(range(1, len(steps) + 1))
+
+
+def test_a_resume_with_another_recipe_names_the_keys(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), "runtime.max_steps=2", out=tmp_path / "a")
+    with pytest.raises(RecipeError, match=r"optim\.lr"):
+        go(tiny_recipe(photos), "optim.lr=0.1", "runtime.threads=1", out=tmp_path / "a", resume=True)
+
+
+def test_a_damaged_checkpoint_is_passed_over_on_resume(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), out=tmp_path / "whole")
+    go(tiny_recipe(photos), "runtime.max_steps=6", out=tmp_path / "a")
+    model = sorted((tmp_path / "a/checkpoints").iterdir())[-1] / "model.safetensors"
+    model.write_bytes(b"broken")
+    go(tiny_recipe(photos), out=tmp_path / "a", resume=True)
+    assert digest(tmp_path / "a") == digest(tmp_path / "whole")
+
+
+def test_a_loss_that_explodes_fails_with_the_last_good_checkpoint(photos: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(photos, optim={"lr": 1e30, "clip": {"mode": "none"}, "warmup_epochs": 1})
+    with pytest.raises(RunError, match="loss became"):
+        go(recipe, "checkpoint.every_steps=1", out=tmp_path / "a")
+    record = json.loads((tmp_path / "a/run.json").read_text())
+    assert record["status"] == "failed"
+    assert "loss became" in record["error"]
+    failed_at = lines(tmp_path / "a", "step")[-1]
+    assert failed_at["loss"] is None
+    kept = [int(p.name[5:]) for p in (tmp_path / "a/checkpoints").iterdir()]
+    assert kept
+    assert max(kept) < failed_at["step"]
+
+
+def test_images_without_labels_train_and_the_skip_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = make_photos(tmp_path / "flat", labelled=False)
+    sslkit.run(tiny_recipe(photos), out=tmp_path / "a")
+    assert lines(tmp_path / "a", "eval") == []
+    printed = capsys.readouterr().out
+    assert printed.count("knn is skipped: it needs labels") == 1
+
+
+def test_broken_images_are_replaced_counted_and_listed(photos: Path, tmp_path: Path) -> None:
+    (photos / "red/broken.jpg").write_bytes(b"no picture")
+    go(tiny_recipe(photos, data={"max_broken": 0.5}), out=tmp_path / "a")
+    listed = [json.loads(line) for line in (tmp_path / "a/skipped.jsonl").read_text().splitlines()]
+    assert [entry["key"].endswith("broken.jpg") for entry in listed] == [True]
+    assert listed[0]["reason"]
+
+
+def test_a_broken_image_can_stop_the_run(photos: Path, tmp_path: Path) -> None:
+    (photos / "red/broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        go(tiny_recipe(photos, data={"on_error": "stop"}), out=tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.root=nowhere", "nowhere"),
+        ("optim.batch_size=64", "optim.batch_size="),
+        ("optim.accumulate=3", "micro-batches do not divide"),
+        ("data.channels=1", "augment"),
+        ("augment.local_size=7", "patches of 4"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_written(
+    photos: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(sslkit.errors.SslkitError, match=message):
+        go(tiny_recipe(photos), override, out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_grey_images_train_without_the_colour_operations(photos: Path, tmp_path: Path) -> None:
+    words = ["data.channels=1", "augment.color_jitter.p=0", "augment.grayscale.p=0", "runtime.max_steps=2"]
+    assert go(tiny_recipe(photos), *words, out=tmp_path / "a").status == "finished"
+
+
+def test_a_run_can_be_evaluated_again(photos: Path, tmp_path: Path) -> None:
+    result = go(tiny_recipe(photos), out=tmp_path / "a")
+    found = sslkit.run.evaluate_run(tmp_path / "a")  # type: ignore[attr-defined]
+    assert found["knn"].metrics["top1_k3"] == result.metrics["knn/top1_k3"]
+    evals = lines(tmp_path / "a", "eval")
+    assert evals[-1] == evals[-2]
+    Image.new("RGB", (16, 16)).save(photos / "red/new.png")  # other data: another result may come, none is lost
+    first = sorted((tmp_path / "a/checkpoints").iterdir())[0]
+    assert sslkit.run.evaluate_run(first)["knn"].metrics  # type: ignore[attr-defined]
+
+
+def test_the_backbone_starts_from_given_weights(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), "runtime.max_steps=2", out=tmp_path / "a")
+    words = [f"backbone.weights={tmp_path / 'a'}", "runtime.max_steps=1"]
+    go(tiny_recipe(photos), *words, out=tmp_path / "b")
+    last = lines(tmp_path / "a", "eval")[-1]["metrics"]
+    assert lines(tmp_path / "b", "eval")[0]["metrics"] == last
+
+
+def test_weights_of_another_network_are_refused(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), "runtime.max_steps=1", out=tmp_path / "a")
+    words = [f"backbone.weights={tmp_path / 'a'}", "backbone.args.depth=1"]
+    with pytest.raises(RunError, match="does not fit the backbone"):
+        go(tiny_recipe(photos), *words, out=tmp_path / "b")
