@@ -28,6 +28,7 @@ from sslkit.stations import (
     build_evaluators,
     build_method,
     check_batch,
+    check_sizes,
     open_eval_sets,
 )
 from sslkit.train import checkpoint
@@ -65,8 +66,7 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest) -> "Session":
     classes = None if data.classes is None else len(data.classes)
     facts = Facts(augmentation.image_size, steps_per_epoch, classes)
     method = build_method(recipe, registry, facts).to(place.device)
-    for side in {*augmentation.view_sizes, recipe.eval.crop}:
-        method.encoder.check_size(side, side)
+    check_sizes(method.encoder, {*augmentation.view_sizes, recipe.eval.crop}, recipe, place)
     trainer = build_trainer(recipe, method, augmentation, place, steps_per_epoch)
     trainer.stop_asked = lambda: stop.asked
     return Session(loaded, place, stop, trainer, facts, data, eval_data, evaluators)

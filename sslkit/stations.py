@@ -1,6 +1,9 @@
 """Builds each station of a run from the recipe: method, evaluators, evaluation sets."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import torch
 
 from sslkit.augment.build import image_format
 from sslkit.core.augmentation import ImageFormat
@@ -12,6 +15,7 @@ from sslkit.core.randomness import seeded
 from sslkit.data.loader import EvalImages
 from sslkit.data.open import open_eval
 from sslkit.errors import RecipeError
+from sslkit.eval.features import eval_mode
 from sslkit.plugins import Registry
 from sslkit.recipe.schema import Recipe
 from sslkit.train.distributed import Place
@@ -72,6 +76,20 @@ def check_batch(recipe: Recipe, place: Place) -> None:
             f" {recipe.optim.accumulate} micro-batches do not divide\n"
             f"  take a multiple of {parts}, such as {-(-batch // parts) * parts}"
         )
+
+
+@torch.no_grad()
+def check_sizes(backbone: Backbone, sides: Iterable[int], recipe: Recipe, place: Place) -> None:
+    """Try one image of each size; raises `RecipeError` where the network does not take it."""
+    with eval_mode(backbone):
+        for side in sorted(sides):
+            try:
+                backbone(torch.zeros(1, recipe.data.channels, side, side, device=place.device))
+            except (RuntimeError, AssertionError, ValueError) as error:
+                raise RecipeError(
+                    f"'{recipe.backbone.name}' does not take images of {side} x {side} pixels: {error}\n"
+                    "  choose other augment.global_size, augment.local_size, eval.crop, or another network"
+                ) from error
 
 
 def build_method(recipe: Recipe, registry: Registry, facts: Facts) -> Method:

@@ -126,6 +126,8 @@ def test_an_installed_package_is_found_with_its_version(site: Site) -> None:
 def test_a_version_demand_that_is_met(site: Site) -> None:
     site.install("toy-met", "0.3", method_source("met"))
     assert "met" in Registry.load(["toy-met>=0.1,<1"]).names("methods")
+    site.install("toy-early", "0.4.dev1", method_source("early"))
+    assert "early" in Registry.load(["toy-early>=0.3"]).names("methods")
 
 
 @pytest.mark.parametrize(
@@ -236,6 +238,7 @@ BROKEN = {
     "syntax": ("def f(:\n", "SyntaxError"),
     "exit": ("raise SystemExit(3)\n", "SystemExit: 3"),
     "unknown hook": (f"{HEAD}@hookimpl\ndef sslkit_method():\n    return {{}}\n", "no hook 'sslkit_method'"),
+    "other name": (f"{HEAD}@hookimpl\ndef methods():\n    return {{}}\n", "unknown hook 'methods'"),
     "argument": (f"{HEAD}@hookimpl\ndef sslkit_run_finished(folder):\n    pass\n", "folder"),
     "undecorated": (f"{HEAD}def sslkit_methods():\n    return {{}}\n", "lacks the decorator @hookimpl"),
     "raises": (f"{HEAD}@hookimpl\ndef sslkit_methods():\n    return {{}}['x']\n", "KeyError: 'x'"),

@@ -46,7 +46,9 @@ def test_the_run_directory_is_the_contract(photos: Path, tmp_path: Path) -> None
     record = json.loads((tmp_path / "a/run.json").read_text())
     assert record["status"] == result.status == "finished"
     assert record["step"] == 15 or record["step"] == 3 * record["setup"]["steps_per_epoch"]
-    assert {"seed", "device", "threads", "world_size", "plugins", "packages", "started", "ended"} <= set(record)
+    assert {"seed", "device", "threads", "world_size", "plugins", "packages", "started", "ended"} <= set(
+        record
+    )
     assert any(p["name"].endswith("methods.dino") for p in record["plugins"])
 
 
@@ -179,7 +181,7 @@ def test_a_broken_image_can_stop_the_run(photos: Path, tmp_path: Path) -> None:
     [
         ("data.root=nowhere", "nowhere"),
         ("optim.batch_size=64", "optim.batch_size="),
-        ("optim.accumulate=3", "micro-batches do not divide"),
+        ("optim.accumulate=3", "must divide the batch of 4"),
         ("data.channels=1", "augment"),
         ("augment.local_size=7", "patches of 4"),
     ],
@@ -203,7 +205,9 @@ def test_a_run_can_be_evaluated_again(photos: Path, tmp_path: Path) -> None:
     assert found["knn"].metrics["top1_k3"] == result.metrics["knn/top1_k3"]
     evals = lines(tmp_path / "a", "eval")
     assert evals[-1] == evals[-2]
-    Image.new("RGB", (16, 16)).save(photos / "red/new.png")  # other data: another result may come, none is lost
+    Image.new("RGB", (16, 16)).save(
+        photos / "red/new.png"
+    )  # other data: another result may come, none is lost
     first = sorted((tmp_path / "a/checkpoints").iterdir())[0]
     assert sslkit.run.evaluate_run(first)["knn"].metrics  # type: ignore[attr-defined]
 

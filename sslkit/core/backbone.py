@@ -40,9 +40,6 @@ class Backbone(nn.Module, ABC):
     def export_metadata(self) -> Mapping[str, Any]:
         """How to build `network` again: {"name": a timm name, "args": its arguments}, JSON-able."""
 
-    def check_size(self, height: int, width: int) -> None:  # noqa: B027 - most networks take any size
-        """Raise `RecipeError` if images of this size do not fit the network."""
-
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Images [B, C, H, W] -> features [B, D] (CLS of a ViT, the pooled map of a convolutional net)."""

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -80,17 +81,21 @@ def read_batches(
     Raises:
         DataError: images cannot be read, or a worker process was killed.
     """
-    loader = DataLoader(
-        reading,
-        batch_sampler=rows,
-        num_workers=workers,
-        collate_fn=partial(_stack_or_fail, stack=stack),
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_start_worker,
-        generator=torch.Generator(),  # the loader draws a seed from it, and not from the run's generator
-    )
+    with warnings.catch_warnings():  # so many workers were asked for, however few cores there are
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        batches: Iterator[B | Failure] = iter(
+            DataLoader(
+                reading,
+                batch_sampler=rows,
+                num_workers=workers,
+                collate_fn=partial(_stack_or_fail, stack=stack),
+                pin_memory=torch.cuda.is_available(),
+                worker_init_fn=_start_worker,
+                generator=torch.Generator(),  # the loader draws a seed from it, and not from the run's generator
+            )
+        )
     try:
-        for batch in loader:
+        for batch in batches:
             if isinstance(batch, Failure):
                 raise DataError(batch.reason)
             yield batch

@@ -1,6 +1,7 @@
 """Data sets that timm and torchvision know how to read, through timm's `create_dataset`."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -78,8 +79,14 @@ class TimmReader(Dataset):
     def _decoded(self, content: Any) -> Any:
         if isinstance(content, Image.Image):
             return from_picture(content, self._channels)
-        with content:
+        with content, _tar_of(content):
             return decode(content.read(), self._channels)
+
+
+def _tar_of(content: Any) -> AbstractContextManager[Any]:
+    """The tar that timm opened for a member of it and leaves open; other contents have none."""
+    file = getattr(getattr(content, "raw", None), "fileobj", None)
+    return nullcontext() if file is None else file
 
 
 def _open(config: TimmConfig, source: DataSource) -> Any:

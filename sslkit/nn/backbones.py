@@ -58,17 +58,17 @@ class TimmBackbone(Backbone):
         return self._metadata
 
     def forward(self, x: Tensor) -> Tensor:
-        self.check_size(*x.shape[-2:])
+        self._check_size(*x.shape[-2:])
         return self._network(x)  # type: ignore[no-any-return]
 
     def tokens(self, x: Tensor, mask: Tensor | None = None) -> Tokens:
-        self.check_size(*x.shape[-2:])
+        self._check_size(*x.shape[-2:])
         network: Any = self._network
         with self._masked(mask):
             return self._as_tokens(network.forward_features(x), x)
 
     def layers(self, x: Tensor, n: int) -> list[Tokens]:
-        self.check_size(*x.shape[-2:])
+        self._check_size(*x.shape[-2:])
         forward: Any = self._network.forward_intermediates
         options = {"norm": True, "return_prefix_tokens": True}
         known = inspect.signature(forward).parameters
@@ -129,7 +129,7 @@ class TimmBackbone(Backbone):
     def _mask_value(self, embedded: Tensor) -> Tensor:
         return embedded.new_zeros(()) if self.mask_token is None else self.mask_token.to(embedded.dtype)
 
-    def check_size(self, height: int, width: int) -> None:
+    def _check_size(self, height: int, width: int) -> None:
         side = self.patch_size
         if side and not _pads(self._network) and (height % side or width % side):
             raise RecipeError(

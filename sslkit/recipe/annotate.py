@@ -47,7 +47,8 @@ def _lines(values: Mapping[str, Any], meanings: Mapping[str, str], path: tuple[s
 
 def _leaf(key: str, value: Any, meaning: str, indent: str) -> Iterator[str]:
     """The value on one line where it fits, its meaning behind it or above it."""
-    text = textwrap.indent(write_yaml({key: value}).rstrip("\n"), indent)
+    block = write_yaml({"_": [], key: value}).partition("\n")[2]  # beside a list no scalar is put in braces
+    text = textwrap.indent(block.rstrip("\n"), indent)
     if not meaning:
         yield text
     elif "\n" not in text and len(text) + len(meaning) + 4 <= WIDTH:

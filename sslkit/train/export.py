@@ -53,7 +53,20 @@ def save_backbone(backbone: Backbone, section: BackboneSection, path: Path, **bu
     tensors = {k: v.detach().cpu().contiguous() for k, v in backbone.network.state_dict().items()}
     aside = path.with_suffix(".tmp")
     save_file(tensors, aside, metadata)
+    _sort_header(aside)
     aside.replace(path)
+
+
+def _sort_header(path: Path) -> None:
+    """Make equal content equal bytes: safetensors writes its metadata in a random order."""
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= length
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 def load_backbone(run: str | Path, registry: Registry | None = None) -> Backbone:

@@ -53,8 +53,8 @@ def test_the_centre_crop_is_torchvisions(
     resized = tv.resize(Image.fromarray(image), resize, tv.InterpolationMode.BICUBIC)  # type: ignore[arg-type]
     wanted = np.array(tv.center_crop(resized, [crop, crop]))  # type: ignore[arg-type]
     difference = np.abs(centre_cropped(image, resize, crop).astype(int) - wanted)
-    assert difference.mean() < 0.2  # the long side is not scaled by quite the same factor
-    assert difference.max() <= 12
+    assert difference.max() <= 2  # rounded between the two passes, which are over other pixels
+    assert difference.mean() < 0.3
 
 
 def test_the_box_lies_within_the_image() -> None:

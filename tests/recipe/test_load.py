@@ -92,6 +92,12 @@ def test_null_removes_an_evaluator_and_keys_bring_it_back(toy: Path) -> None:
     }
 
 
+def test_knn_is_there_unless_it_is_removed(toy: Path) -> None:
+    changed(toy, "knn: null, ", "")
+    assert list(load(toy).eval.evaluators) == ["knn", "toy_eval"]
+    assert list(load(toy, "eval.evaluators.knn=null").eval.evaluators) == ["toy_eval"]
+
+
 def test_trackers_by_name_or_with_keys(toy: Path) -> None:
     recipe = load(toy, "trackers=[toy_tracker, {name: toy_tracker, project: mine}]")
     assert [(t.name, t.config.project) for t in recipe.trackers] == [
@@ -134,6 +140,8 @@ def test_the_same_name_again_changes_nothing(toy: Path) -> None:
     loaded = load_recipe(toy, ["method.name=toy"])
     assert loaded.recipe.method.config.temperature == 0.2
     assert loaded.notes == []
+    changed(toy, "temperature: 0.2", "temprature: 0.2")
+    assert "there is no key 'method.temprature'" in told(toy, "method.name=toy")
 
 
 def test_there_and_back_starts_from_the_defaults(toy: Path) -> None:
@@ -243,6 +251,7 @@ WRONG_ON_THE_COMMAND_LINE = {
     "optim.epochs=null": "'optim.epochs' is null, but must be a whole number",
     "optim.lr=[1]": "'optim.lr' is [1], but must be a number",
     "optim.lr=.nan": "'optim.lr' is nan, but must be >= 0",
+    "optim.lr=.inf": "'optim.lr' is inf, but must be >= 0",
     "optim.lr=-1": "'optim.lr' is -1.0, but must be >= 0",
     "optim.lr": "'optim.lr' is not of the form key=value (given on the command line)",
     "=3": "'=3' is not of the form key=value",

@@ -1,6 +1,6 @@
 """Five real training steps of a tiny DINO, all through the product's loop, in float64.
 
-    python tests/train/golden.py      writes golden_dino.json anew: only if you meant to change what is learned
+python tests/train/golden.py      writes golden_dino.json anew: only if you meant to change what is learned
 """
 
 # B images, C channels

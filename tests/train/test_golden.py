@@ -149,9 +149,7 @@ def frozen_before_clipping_is_the_same_but_never_frozen_is_not(patch: pytest.Mon
 
 def global_clip(patch: pytest.MonkeyPatch) -> None:
     original = optim.clip_gradients
-    patch.setattr(
-        loop, "clip_gradients", lambda m, clip: original(m, ClipSection("global", clip.norm))
-    )
+    patch.setattr(loop, "clip_gradients", lambda m, clip: original(m, ClipSection("global", clip.norm)))
 
 
 def decay_on_biases(patch: pytest.MonkeyPatch) -> None:

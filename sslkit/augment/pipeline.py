@@ -1,0 +1,95 @@
+"""The operations of one kind of view, in their order."""
+
+# B images, C channels, S side of the canvas, s side of a crop
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import kornia.augmentation as K
+import torch
+from torch import Tensor
+
+from sslkit.augment.config import MultiCropConfig, per_kind
+from sslkit.augment.extra import extra_operation
+from sslkit.augment.ops import ColorJitter, Drawn, Operation, RandomResizedCrop
+from sslkit.core.randomness import seed_of
+
+GLOBAL_KINDS = (0, 1)
+BLUR_REACH = 4
+"""Standard deviations that the blur's kernel reaches to either side: 17 pixels for a sigma of 2."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A crop, and what is done to it afterwards."""
+
+    crop: "Crop"
+    operations: tuple[Operation, ...]
+
+    def draw(self, n: int, seed: int) -> tuple[Drawn, ...]:
+        """Each operation from a seed of its own; leaves torch's CPU generator in another state."""
+        return tuple(_draw_seeded(operation, n, seed) for operation in (self.crop, *self.operations))
+
+    def apply(self, canvas: Tensor, size: Tensor, drawn: tuple[Drawn, ...]) -> Tensor:
+        """uint8 canvases [B, C, S, S] and sizes [B, 2] -> float32 in [0, 1], [B, C, s, s]; draws nothing."""
+        x = self.crop.cut(canvas, size, drawn[0])
+        for operation, values in zip(self.operations, drawn[1:], strict=True):
+            x = operation.apply(x, values)
+        return x
+
+
+def _draw_seeded(operation: Operation, n: int, seed: int) -> Drawn:
+    torch.default_generator.manual_seed(seed_of(seed, operation.name))
+    return operation.draw(n)
+
+
+class Crop(Operation):
+    """The crop, which every image gets."""
+
+    def cut(self, canvas: Tensor, size: Tensor, drawn: Drawn) -> Tensor:
+        """uint8 canvases [B, C, S, S] and sizes [B, 2] -> float32 in [0, 1], [B, C, s, s]."""
+        out: Tensor = self._applies(canvas, params={**drawn.values, "size": size})
+        return out
+
+
+def build_pipeline(config: MultiCropConfig, kind: int, channels: int) -> Pipeline:
+    """The operations of the views of one kind; those with a probability of 0 are left out.
+
+    Raises `RecipeError` for an entry of `extra` that cannot be used.
+    """
+    is_global = kind in GLOBAL_KINDS
+    side = config.global_size if is_global else config.local_size
+    low, high = config.global_scale if is_global else config.local_scale
+    shape = (channels, side, side)
+
+    def make_crop(_: float) -> Any:
+        return RandomResizedCrop(side, (low, high), antialias=config.resample == "antialias")
+
+    steps = [
+        Operation(name, make, per_kind(p)[kind], shape)
+        for name, p, make in _steps(config)
+        if per_kind(p)[kind] > 0
+    ]
+    extra = [extra_operation(entry, i, kind, shape) for i, entry in enumerate(config.extra)]
+    return Pipeline(Crop("crop", make_crop, 1.0, shape), (*steps, *(step for step in extra if step)))
+
+
+def _steps(config: MultiCropConfig) -> Iterator[tuple[str, Any, Callable[[float], Any]]]:
+    """Name, probability and class of each step after the crop, in the authors' order."""
+    jitter, blur, rotation = config.color_jitter, config.blur, config.rotation
+    yield "flip", config.flip.p, lambda p: K.RandomHorizontalFlip(p=p)
+    if rotation.degrees:
+        yield "rotation", rotation.p, lambda p: K.RandomRotation(rotation.degrees, p=p)
+    strengths = (jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue)
+    yield "color_jitter", jitter.p, lambda p: ColorJitter(*strengths, p=p)
+    yield "grayscale", config.grayscale.p, lambda p: K.RandomGrayscale(p=p)
+    low, high = blur.sigma
+    kernel = 2 * math.ceil(BLUR_REACH * high) + 1
+    yield "blur", blur.p, lambda p: K.RandomGaussianBlur(kernel, (low, high), border_type="replicate", p=p)
+    exact: dict[str, Any] = {
+        "thresholds": (0.5, 0.5),
+        "additions": (0.0, 0.0),
+    }  # a scalar: a range
+    yield "solarize", config.solarize.p, lambda p: K.RandomSolarize(**exact, p=p)
