@@ -255,12 +255,12 @@ def _plain_result(result: "Result | Skipped") -> dict[str, Any]:
 
 
 def _print_plan(record: "Record") -> None:
-    from sslkit.train.wording import header
+    from sslkit.train.wording import counted, header
 
     for line in header(record):
         typer.echo(line)
-    per_epoch, epochs = record["steps_per_epoch"], record["epochs"]
-    typer.echo(f"  steps     {record['total_steps']:,} ({epochs:,} epochs of {per_epoch:,} steps)")
+    epochs = f"{counted(record['epochs'], 'epoch')} of {counted(record['steps_per_epoch'], 'step')}"
+    typer.echo(f"  steps     {record['total_steps']:,} ({epochs})")
     typer.echo("Everything is in place. Nothing was written; without --dry-run it trains.")
 
 

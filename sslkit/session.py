@@ -90,6 +90,8 @@ class Session:
     notes: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
     """Evaluators whose absence was told."""
+    first_step: int = 0
+    """Where this session starts: the step of the checkpoint that it goes on from."""
     watch: Watch = field(init=False)
     started: float = field(default_factory=time.monotonic)
 
@@ -134,6 +136,7 @@ class Session:
             self.notes.append("no checkpoint was written yet: starting again from step 0")
         else:
             checkpoint.load(self.trainer.state, path)
+            self.first_step = self.trainer.state.step
 
     def _origin(self) -> Origin:
         return Origin(
@@ -245,9 +248,10 @@ class Session:
         return every_epochs is not None and at_epoch_end and progress.epoch % every_epochs == 0
 
     def _finish(self) -> None:
-        self._evaluate()
-        self._judge()
-        self._save()
+        if self.trainer.state.step > self.first_step or self.first_step == 0:
+            self._evaluate()
+            self._judge()
+            self._save()
         if self.place.is_main:
             method, size = self.trainer.method, self.trainer.augmentation.image_size
             path = self.directory.path / FILE_NAME
@@ -331,7 +335,7 @@ class Session:
             "total_steps": self.last_step,
             "steps_per_epoch": schedules.steps_per_epoch,
             "epochs": self.recipe.optim.epochs,
-            "start_step": self.trainer.state.step,
+            "start_step": self.first_step,
             "closing": self.recipe.closing,
             "notes": self.notes,
         }

@@ -113,10 +113,22 @@ def open_eval_sets(recipe: Recipe, registry: Registry) -> EvalData:
     """Memory bank and queries, resized and cropped as the recipe says."""
     bank, queries = open_eval(recipe, registry)
     formats = image_format(recipe)
-    return EvalData(_eval_images(bank, recipe, formats), _eval_images(queries, recipe, formats))
+    name, split, eval_split = _names(recipe)
+    return EvalData(
+        _eval_images(bank, f"{name}/{split}", recipe, formats),
+        _eval_images(queries, f"{name}/{eval_split}", recipe, formats),
+    )
 
 
-def _eval_images(dataset: Dataset, recipe: Recipe, formats: ImageFormat) -> EvalImages:
+def _names(recipe: Recipe) -> tuple[str, str, str]:
+    """What the evaluation data are called: their kind, and the splits of memory bank and queries."""
+    own = recipe.eval.data
+    if own is not None:
+        return own["name"], own["split"], own["eval_split"]
+    return recipe.data.name, recipe.data.split, recipe.data.eval_split
+
+
+def _eval_images(dataset: Dataset, name: str, recipe: Recipe, formats: ImageFormat) -> EvalImages:
     e = recipe.eval
     return EvalImages(
         dataset,
@@ -127,4 +139,5 @@ def _eval_images(dataset: Dataset, recipe: Recipe, formats: ImageFormat) -> Eval
         std=formats.std,
         max_images=e.max_images,
         workers=recipe.data.workers,
+        name=name,
     )

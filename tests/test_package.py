@@ -26,7 +26,7 @@ def test_names() -> None:
     assert set(sslkit.__all__) == {*NAMES, "run", "__version__"}
     assert sslkit.__version__ == version("sslkit")
     with pytest.raises(AttributeError, match="no attribute 'trainer'"):
-        _ = sslkit.trainer  # type: ignore[attr-defined]
+        _ = sslkit.trainer
 
 
 def test_the_package_is_typed() -> None:
@@ -56,7 +56,13 @@ ORDERS = {
 }
 
 
-@pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
+FAST = ("the name alone", "the module first")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [pytest.param(o, id=n, marks=() if n in FAST else pytest.mark.slow) for n, o in ORDERS.items()],
+)
 def test_run_can_be_called_whatever_was_imported(order: str) -> None:
     found = in_python(
         f"{order}\n"

@@ -98,6 +98,13 @@ def test_the_resolved_recipe_runs_again_to_the_same_weights(photos: Path, tmp_pa
     assert learned(lines(tmp_path / "a")) == learned(lines(tmp_path / "b"))
 
 
+def test_a_resume_of_a_finished_run_adds_nothing(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), out=tmp_path / "a")
+    before = (tmp_path / "a/metrics.jsonl").read_bytes(), digest(tmp_path / "a")
+    assert go(tiny_recipe(photos), out=tmp_path / "a", resume=True).status == "finished"
+    assert ((tmp_path / "a/metrics.jsonl").read_bytes(), digest(tmp_path / "a")) == before
+
+
 def test_another_seed_is_another_run(photos: Path, tmp_path: Path) -> None:
     go(tiny_recipe(photos), "runtime.max_steps=1", out=tmp_path / "a")
     go(tiny_recipe(photos), "runtime.max_steps=1", "seed=1", out=tmp_path / "b")

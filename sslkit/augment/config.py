@@ -17,20 +17,17 @@ def per_kind(p: Probability) -> tuple[float, float, float]:
     return float(first), float(second), float(local)
 
 
-def check_probability(p: Any, key: str = "p") -> None:
+def check_probability(p: Any, key: str = "p", of: str = "") -> None:
     """Raises `RecipeError` unless p is one number from 0 to 1, or three."""
     values = p if isinstance(p, list | tuple) else [p, p, p]
     numbers = all(isinstance(value, int | float) and 0 <= value <= 1 for value in values)
-    _check(key, p, len(values) == 3 and numbers, f"a number from 0 to 1, or three of them: {_kinds()}")
+    valid = f"a number from 0 to 1, or three of them: {', '.join(VIEW_KINDS)}"
+    _check(key, p, len(values) == 3 and numbers, valid, of)
 
 
-def _kinds() -> str:
-    return ", ".join(VIEW_KINDS)
-
-
-def _check(key: str, value: Any, holds: bool, valid: str) -> None:
+def _check(key: str, value: Any, holds: bool, valid: str, of: str = "") -> None:
     if not holds:
-        raise RecipeError(f"'{key}' is {value!r}, but must be {valid}")
+        raise RecipeError(f"'{key}'{of} is {value!r}, but must be {valid}")
 
 
 def _check_range(key: str, values: list[float], low: float, high: float) -> None:
@@ -166,4 +163,4 @@ class MultiCropConfig:
         for i, entry in enumerate(self.extra):
             _check("extra", entry, isinstance(entry.get("name"), str), f"a mapping with a name (number {i})")
             if "p" in entry:
-                check_probability(entry["p"], f"extra[{i}].p")
+                check_probability(entry["p"], "extra", f" (number {i}, its p)")

@@ -64,10 +64,9 @@ class MultiCrop(Augmentation):
         built = {kind: build_pipeline(config, kind, image_format.channels) for kind in sorted(set(kinds))}
         # A tuple, so that `.to(device)` does not reach kornia's samplers: they must stay on the CPU.
         self._pipelines: tuple[Pipeline, ...] = tuple(built[kind] for kind in kinds)
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(image_format.mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(image_format.std).view(-1, 1, 1), persistent=False)
+        # Plain tensors: `.half()` must not round them.
+        self.mean = torch.tensor(image_format.mean, dtype=torch.float32).view(-1, 1, 1)  # [C, 1, 1]
+        self.std = torch.tensor(image_format.std, dtype=torch.float32).view(-1, 1, 1)
 
     def draw(self, n: int) -> MultiCropParams:
         """All random choices for n images, from torch's global CPU generator; depends on n alone."""
@@ -86,7 +85,7 @@ class MultiCrop(Augmentation):
         return Views(torch.stack(views[:LOCAL]), local)  # [G, B, C, s, s]
 
     def _views(self, canvas: Tensor, size: Tensor, params: MultiCropParams) -> Iterator[Tensor]:
-        mean, std = (x.to(canvas.device, torch.float32) for x in (self.mean, self.std))
+        mean, std = (x.to(canvas.device, non_blocking=True) for x in (self.mean, self.std))
         for pipeline, drawn in zip(self._pipelines, params.views, strict=True):
             yield pipeline.apply(canvas, size, drawn).sub_(mean).div_(std)  # [B, C, s, s]
 

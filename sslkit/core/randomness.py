@@ -15,8 +15,14 @@ def seed_of(*parts: int | str) -> int:
 
 @contextmanager
 def seeded(*parts: int | str, device: torch.device | None = None) -> Iterator[None]:
-    """Within it torch's global generators start from `seed_of(*parts)`; afterwards they stand as before."""
+    """Within it torch's global generators start from `seed_of(*parts)`; afterwards they stand as before.
+
+    Only the CPU's generator is touched, and that of `device` if it is a CUDA device.
+    """
     cuda = [device] if device is not None and device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        torch.manual_seed(seed_of(*parts))
+        torch.default_generator.manual_seed(seed_of(*parts))
+        for each in cuda:
+            with torch.cuda.device(each):
+                torch.cuda.manual_seed(seed_of(*parts))
         yield

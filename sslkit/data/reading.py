@@ -138,9 +138,10 @@ def _stack_or_fail(reads: list[Read[T] | Failure], stack: Callable[[list[Read[T]
     return failures[0] if failures else stack(good)
 
 
-def _start_worker(number: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the main one decides what becomes of the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _start_worker(_: int) -> None:
+    """Ctrl-C, or a scheduler's SIGTERM, reaches every process; the main one decides what becomes of the workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stopped(key: str, reason: str) -> str:

@@ -142,8 +142,9 @@ class KNN(Evaluator):
         from torchmetrics.classification import MulticlassAccuracy
 
         candidates = question.classes + BLANKS
+        alone = {"average": "micro", "sync_on_compute": False}  # only the main process evaluates
         accuracies = {
-            (n, k): MulticlassAccuracy(candidates, top_k=n, average="micro").to(device)
+            (n, k): MulticlassAccuracy(candidates, top_k=n, **alone).to(device)
             for k in self.config.k
             for n in top
         }

@@ -111,7 +111,7 @@ def _draw_row(cells: Sequence[Any], image: Tensor, heat: Tensor, mean: Tensor) -
     mask = mass_mask(mean.flatten(), SHARE).view(1, 1, *mean.shape)  # [1, 1, h, w]
     lit = F.interpolate(mask.float(), size=size, mode="nearest")[0]  # [1, S, S]
     cells[-1].imshow(shown(image * lit + (0.35 + 0.3 * image) * (1 - lit)), interpolation="nearest")
-    if 0 < mask.sum() < mask.numel():  # else there is no border to draw
+    if 0 < mask.sum() < mask.numel():  # without a border matplotlib 3.10 warns
         cells[-1].contour(lit[0].numpy(), levels=[0.5], colors=[OUTLINE], linewidths=1)
 
 
@@ -140,7 +140,7 @@ def _below(maps: Maps) -> str:
             f"Number: longest against the average. Outlined: the places with {SHARE:.0%} of the sum."
         )
     return (
-        "Bright: much attention, each map on its own scale."
+        "Each map from black, no attention, to its own largest."
         " Number: strongest patch against the average (1 = even).\n"
         f"Outlined: the patches that hold {SHARE:.0%} of the attention, mean of all heads."
     )

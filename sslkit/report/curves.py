@@ -114,7 +114,7 @@ def _panels(
     spread = {"std": line("feature_std")}
     return [
         Panel("Loss", {"loss": line("loss")}, level, is_noisy=True),
-        Panel("Teacher", entropies, bound, unit="nats", is_noisy=True),
+        Panel("Teacher", entropies, bound, unit="nats", from_zero=True, is_noisy=True),
         Panel("Evaluation on held-out images", _evaluations(records), guess, unit="%", is_share=True),
         Panel("Learning rate", {"lr": line("lr")}),
         Panel("Gradient norm", {"gradient norm": line("grad_norm")}, is_log=True, is_noisy=True),
@@ -162,6 +162,8 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
         axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     if panel.is_log and all(v > 0 for _, values in panel.lines.values() for v in values if math.isfinite(v)):
         _set_log_scale(axes)
+    else:
+        axes.yaxis.set_major_formatter("{x:g}")
     _tidy(axes, has_legend=len(panel.lines) > 1 or panel.level is not None or panel.is_share)
 
 
@@ -213,7 +215,9 @@ def _tidy(axes: "Axes", *, has_legend: bool) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if has_legend:
-        axes.legend(fontsize=7, frameon=True, framealpha=0.85, edgecolor="none")
+        axes.legend(
+            fontsize=7.5, frameon=False, ncols=2, loc="upper left", bbox_to_anchor=(-0.02, -0.1)
+        )  # below
 
 
 def _title(name: str, records: Sequence[Mapping[str, Any]]) -> str:

@@ -113,10 +113,10 @@ def header(record: Record) -> list[str]:
 def _facts(record: Record) -> Iterator[tuple[str, str]]:
     processes = record.get("world_size", 1)
     several = f", {processes} processes" if processes > 1 else ""
-    threads = _count(record["threads"], "thread")
+    threads = counted(record["threads"], "thread")
     yield "device", f"{record['device']}, {threads}, {record['precision']}{several}"
     classes = record.get("classes")
-    labels = "no labels" if classes is None else _count(classes, "class", "classes")
+    labels = "no labels" if classes is None else counted(classes, "class", "classes")
     images = f"{record['train_images']:,} to train on, {record['test_images']:,} held out"
     yield "data", f"{record['data']}: {images}, {labels}"
     head = f" · head to {record['head']}" if record.get("head") else ""
@@ -169,7 +169,7 @@ def _outcome(record: Record, where: Where) -> Iterator[tuple[str, str]]:
     if record.get("backbone"):
         yield "backbone", f"{record['backbone']}   {record.get('timm') or ''}".rstrip()
     if record.get("skipped"):
-        images = _count(record["skipped"], "image")
+        images = counted(record["skipped"], "image")
         yield "skipped", f"{images} could not be read: {where.run_dir}/skipped.jsonl"
 
 
@@ -179,7 +179,7 @@ def broken_off(record: Record, where: Where) -> list[str]:
     if record.get("error"):
         lines[0] += f": {str(record['error']).splitlines()[0]}"
     if record.get("skipped"):
-        lines.append(f"  skipped   {_count(record['skipped'], 'image')}: {where.run_dir}/skipped.jsonl")
+        lines.append(f"  skipped   {counted(record['skipped'], 'image')}: {where.run_dir}/skipped.jsonl")
     return [*lines, f"  to go on from the last checkpoint: sslkit run {where.run_dir} --resume"]
 
 
@@ -225,7 +225,8 @@ def printable(text: str, encoding: str) -> str:
     return plain.encode(encoding, "replace").decode(encoding)
 
 
-def _count(count: int, one: str, many: str | None = None) -> str:
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number with its noun."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 

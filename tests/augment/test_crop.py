@@ -1,6 +1,7 @@
 """Which boxes are chosen, and how they are resized: against torchvision and PIL."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def torchvision_boxes(size: tuple[int, int], scale: tuple[float, float], n: int 
 @pytest.mark.parametrize("size", [(256, 256), (300, 400), (451, 300), (60, 400), (400, 40)])
 def test_boxes_are_distributed_as_torchvisions(size: tuple[int, int], scale: tuple[float, float]) -> None:
     ours, theirs = boxes_of(size, scale), torchvision_boxes(size, scale)
-    quantities = {
+    quantities: dict[str, Callable[[Tensor], Tensor]] = {
         "area": lambda b: b[:, 2] * b[:, 3],
         "aspect": lambda b: b[:, 3] / b[:, 2],
         "top": lambda b: b[:, 0],

@@ -22,7 +22,7 @@ FACTORS = (0.6, 1.4)
 TURNS = (-0.1, 0.05, 0.3)
 NAMES_OF_OPERATIONS = ("flip", "rotation", "color_jitter", "grayscale", "blur", "solarize")
 
-# Mean difference in grey levels of 255 that is allowed to (torchvision v2 on floats, PIL). PIL rounds to whole
+# Mean difference in grey levels of 255 allowed to (torchvision v2 on floats, PIL). PIL rounds to whole
 # levels after each step, which alone makes .25; its blur is three box blurs.
 ALLOWED = {
     "flip": (0.0, 0.0),
@@ -32,7 +32,7 @@ ALLOWED = {
     "hue": (1e-3, 1.2),
     "grayscale": (0.02, 0.3),
     "blur": (0.12, 0.7),
-    "solarize": (0.0, 0.0),
+    "solarize": (0.0, 1e-4),
     "rotation": (1e-3, 0.75),
 }
 Outcome = tuple[Tensor, Tensor, Image.Image]
@@ -175,13 +175,11 @@ def test_a_jitters_steps_come_in_the_order_drawn_for_the_batch() -> None:
     steps = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
     keys = ("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor")
     for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
-        ours = found.apply(
-            x.clone(), Drawn({**drawn.values, "order": torch.tensor(order)}, drawn.per_image)
-        )
+        ours = found.apply(x.clone(), Drawn({**drawn.values, "order": torch.tensor(order)}, drawn.per_image))
         for i in range(8):
             theirs = x[i]
             for step in order:
-                theirs = steps[step](theirs, float(drawn.values[keys[step]][i]))  # type: ignore[operator]
+                theirs = steps[step](theirs, float(drawn.values[keys[step]][i]))
             assert error(ours[i], theirs) < 0.05
 
 
@@ -196,14 +194,15 @@ def test_the_quick_hue_is_kornias() -> None:
 
 def kornias_own(name: str, p: float) -> Any:
     """The plain kornia augmentation that computes all images and selects."""
-    return {
+    ways: dict[str, Callable[[], Any]] = {
         "flip": lambda: K.RandomHorizontalFlip(p=p),
         "rotation": lambda: K.RandomRotation(30.0, p=p),
         "color_jitter": lambda: ColorJitter(0.4, 0.4, 0.2, 0.1, p=p),
         "grayscale": lambda: K.RandomGrayscale(p=p),
         "blur": lambda: K.RandomGaussianBlur(17, (0.1, 2.0), border_type="replicate", p=p),
         "solarize": lambda: K.RandomSolarize((0.5, 0.5), (0.0, 0.0), p=p),
-    }[name]()
+    }
+    return ways[name]()
 
 
 @pytest.mark.parametrize("name", NAMES_OF_OPERATIONS)

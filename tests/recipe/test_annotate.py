@@ -22,7 +22,7 @@ def test_the_values_are_those_of_the_recipe(recipe: Recipe) -> None:
 def test_each_key_has_its_meaning(recipe: Recipe) -> None:
     lines = annotated(recipe, header="one\ntwo").splitlines()
     assert lines[:2] == ["# one", "# two"]
-    at = lines.index("  mean: null  # Mean per channel of images in [0, 1]; null: ImageNet's for 3 channels, 0.5 otherwise.")
+    at = next(i for i, line in enumerate(lines) if line.startswith("  mean: null  # Mean per channel of"))
     assert lines[at - 1] == "  canvas: null"
     assert lines[at - 2].strip() == "# the data's own size."
     assert "seed: 0  # Seed of the data order, the augmentation and the initial weights." in lines

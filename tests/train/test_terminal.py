@@ -148,7 +148,9 @@ def test_a_resumed_run_counts_from_where_it_was() -> None:
 
 def test_without_labels_entropy_or_finite_values() -> None:
     start = {**START, "classes": None, "head": None, "variant": None, "notes": [], "closing": ""}
-    lines = told(start, step(60, loss=math.nan, images_per_second=math.inf), {**END, "figures": []})
+    records = [start, step(60, loss=math.nan, images_per_second=math.inf), {**END, "figures": []}]
+    lines = told(*records, knn(60, top1_k20=0.5))  # labels may come from `eval.data`
+    assert lines[-1] == "kNN after training   50.0 %"
     assert lines[0].endswith(" · dino_vits8")
     assert lines[2].endswith("500 held out, no labels")
     assert lines[5] == "  step 60/60  loss not finite"
@@ -162,8 +164,11 @@ def test_stopped_and_failed_say_why_and_how_to_go_on() -> None:
         "  to go on from the last checkpoint: sslkit run runs/dino_vits8 --resume",
     ]
     failed = told(START, step(12), {**END, "status": "failed", "error": "the loss became nan\n  advice"})
-    assert "failed at step 12 of 60: the loss became nan" in failed
-    assert failed[-1].endswith("sslkit run runs/dino_vits8 --resume")
+    assert failed[-3:] == [
+        "failed at step 12 of 60: the loss became nan",
+        "  skipped   2 images: runs/dino_vits8/skipped.jsonl",
+        "  to go on from the last checkpoint: sslkit run runs/dino_vits8 --resume",
+    ]
 
 
 def test_health_is_told_when_it_changes_and_at_the_end() -> None:

@@ -174,7 +174,7 @@ def history(file: Path) -> list[dict[str, Any]]:
 
     rows = []
     for data in chunks(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
+        record = wandb_internal_pb2.Record()  # type: ignore[attr-defined]
         record.ParseFromString(data)
         if record.HasField("history"):
             items = record.history.item
