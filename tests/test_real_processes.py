@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -16,58 +15,12 @@ import pytest
 import yaml
 from runs import command, learned, lines, make_photos, sslkit, tiny_recipe
 
-SIMSIAM = '''
-"""SimSiam (Chen and He 2021) as a one-file plugin."""
+from sslkit.plugins import Registry
+from sslkit.testing import check_method
 
-from dataclasses import dataclass
-
-from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity
-
-from sslkit import Backbone, Method, Progress, Setup, StepOutput, Views, hookimpl
-
-
-@dataclass
-class SimSiamConfig:
-    """SimSiam's part of a recipe."""
-
-    dim: int = 32
-    """Width of the projection, >= 1 (paper: 2048)."""
-
-
-class SimSiam(Method):
-    """Each view predicts the other's projection, which gets no gradient."""
-
-    Config = SimSiamConfig
-
-    def __init__(self, config: SimSiamConfig, setup: Setup) -> None:
-        super().__init__()
-        self.backbone = setup.backbone()
-        self.projector = mlp(self.backbone.embed_dim, config.dim)
-        self.predictor = mlp(config.dim, config.dim)
-
-    @property
-    def encoder(self) -> Backbone:
-        return self.backbone
-
-    def forward(self, views: Views, progress: Progress) -> StepOutput:
-        z = self.projector(self.backbone(views.global_views.flatten(0, 1)))  # [2B, D]
-        (z1, z2), (p1, p2) = z.chunk(2), self.predictor(z).chunk(2)
-        return StepOutput(1 - (agreement(p1, z2) + agreement(p2, z1)) / 2, features=z1.detach())
-
-
-def mlp(in_dim: int, dim: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(in_dim, dim), nn.BatchNorm1d(dim), nn.ReLU(), nn.Linear(dim, dim))
-
-
-def agreement(prediction: Tensor, target: Tensor) -> Tensor:
-    return cosine_similarity(prediction, target.detach()).mean()  # []
-
-
-@hookimpl
-def sslkit_methods() -> dict[str, type[Method]]:
-    return {"simsiam": SimSiam}
-'''
+DOCS = Path(__file__).parent.parent / "docs"
+SIMSIAM = (DOCS / "methods.md").read_text().split("```python\n")[1].split("```")[0]
+"""The method of the docs, as they print it."""
 
 
 @pytest.fixture
@@ -162,9 +115,8 @@ def test_two_processes_are_one(recipe: Path, tmp_path: Path) -> None:
 def test_a_method_in_one_file_outside_the_tree_runs_and_is_kept_with_the_run(
     recipe: Path, tmp_path: Path
 ) -> None:
-    source = textwrap.dedent(SIMSIAM)
-    assert len(source.strip().splitlines()) < 60
-    (tmp_path / "simsiam.py").write_text(source)
+    assert len(SIMSIAM.splitlines()) < 60
+    (tmp_path / "simsiam.py").write_text(SIMSIAM)
     words = ["run", recipe, "--plugin", "simsiam.py", "method.name=simsiam"]
     done = sslkit(*words, "--out", "a", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -173,7 +125,13 @@ def test_a_method_in_one_file_outside_the_tree_runs_and_is_kept_with_the_run(
     assert done.returncode == 0, done.stderr
     plugins = json.loads((tmp_path / "a/run.json").read_text())["plugins"]
     assert [p for p in plugins if p["sha256"]]
-    assert (tmp_path / "a/plugins/simsiam.py").read_text() == source
+    assert (tmp_path / "a/plugins/simsiam.py").read_text() == SIMSIAM
+
+
+def test_the_method_of_the_docs_conforms(tmp_path: Path) -> None:
+    (tmp_path / "simsiam.py").write_text(SIMSIAM)
+    cls = Registry.load([str(tmp_path / "simsiam.py")]).get("methods", "simsiam")
+    check_method(cls, cls.Config(dim=16))
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def read_batches(
                 collate_fn=partial(_stack_or_fail, stack=stack),
                 pin_memory=torch.cuda.is_available(),
                 worker_init_fn=_start_worker,
-                generator=torch.Generator(),  # the loader draws a seed from it, and not from the run's generator
+                generator=torch.Generator(),  # from which it draws a seed, and not from the run's
             )
         )
     try:

@@ -193,7 +193,7 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_keep_their_channels(dtype: type, order: str) -> None:
-    levels = np.random.default_rng(0).integers(0, 256, (4, 5, 7)).astype(dtype)
+    levels: NDArray[np.generic] = np.random.default_rng(0).integers(0, 256, (4, 5, 7)).astype(dtype)
     scaled = levels * dtype(257 if dtype is np.uint16 else 1)
     assert (decode(npy(np.asarray(scaled, order=order)), 7) == levels).all()  # type: ignore[call-overload]
 

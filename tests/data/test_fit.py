@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms import functional as tv
+from torchvision.transforms import functional as tv  # type: ignore[import-untyped]
 
 from sslkit.data.fit import centre_box, centre_cropped, centre_cropped_mask, squashed
 
@@ -50,8 +50,8 @@ def test_the_centre_crop_is_torchvisions(
     photo: NDArray[np.uint8], resize: int, crop: int, turned: bool
 ) -> None:
     image = np.ascontiguousarray(photo.swapaxes(0, 1)) if turned else photo
-    resized = tv.resize(Image.fromarray(image), resize, tv.InterpolationMode.BICUBIC)  # type: ignore[arg-type]
-    wanted = np.array(tv.center_crop(resized, [crop, crop]))  # type: ignore[arg-type]
+    resized = tv.resize(Image.fromarray(image), resize, tv.InterpolationMode.BICUBIC)
+    wanted = np.array(tv.center_crop(resized, [crop, crop]))
     difference = np.abs(centre_cropped(image, resize, crop).astype(int) - wanted)
     assert difference.max() <= 2  # rounded between the two passes, which are over other pixels
     assert difference.mean() < 0.3

@@ -55,7 +55,7 @@ class Photos(Dataset):
 def batches(dataset: Dataset, first: int = 0, last: int = 5, **changes: Any) -> list[Batch]:
     data = DataSection(workers=changes.pop("workers", 0), max_broken=changes.pop("max_broken", 0.5))
     data.on_error = changes.pop("on_error", "skip")
-    options = {"seed": 3, "batch_size": 4, "canvas_size": 32, "rows": slice(0, 4)} | changes
+    options: dict[str, Any] = {"seed": 3, "batch_size": 4, "canvas_size": 32, "rows": slice(0, 4)} | changes
     return list(train_loader(dataset, start_step=first, end_step=last, data=data, **options))
 
 
@@ -183,11 +183,12 @@ def test_too_many_broken_images_end_the_run(photo: NDArray[np.uint8]) -> None:
 
 
 def test_impossible_settings_are_told(photo: NDArray[np.uint8]) -> None:
-    for changes, reason in [
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"on_error": "ignore"}, "'data.on_error' is 'ignore'; valid: skip, stop"),
         ({"max_broken": 2}, "'data.max_broken' is 2; valid: 0 to 1"),
         ({"workers": -1}, "'data.workers' is -1"),
-    ]:
+    ]
+    for changes, reason in cases:
         with pytest.raises(RecipeError, match=reason):
             batches(Photos(photo), **changes)
     with pytest.raises(DataError, match="found 12 images"):
@@ -223,7 +224,13 @@ def test_the_canvas_is_no_larger_than_the_data(photo: NDArray[np.uint8]) -> None
 
 
 def eval_images(dataset: Dataset, **changes: Any) -> EvalImages:
-    options = {"resize": 24, "crop": 20, "batch_size": 5, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+    options: dict[str, Any] = {
+        "resize": 24,
+        "crop": 20,
+        "batch_size": 5,
+        "mean": (0.5, 0.4, 0.3),
+        "std": (0.2, 0.3, 0.4),
+    }
     return EvalImages(dataset, **(options | changes))
 
 
@@ -241,7 +248,7 @@ def test_evaluation_images_in_order_normalised_with_masks(photo: NDArray[np.uint
     assert last.labels is not None
     assert last.instances is not None
     assert last.masks is not None
-    assert (last.labels[1], last.instances[1]) == (sample.label, 11)
+    assert [int(last.labels[1]), int(last.instances[1])] == [sample.label, 11]
     assert sample.mask is not None
     assert np.array_equal(last.masks[1].numpy(), centre_cropped_mask(sample.mask, 24, 20))
 
