@@ -21,8 +21,8 @@ from sslkit.recipe.schema import Recipe
 
 FILE = Path(__file__).with_name("reference.md")
 HEAD = """# Reference
-Made by `docs/make_reference.py` from the docstrings; a test holds it up to date. `sslkit recipe RECIPE` shows the
-same for one recipe, with its values.
+Made by `docs/make_reference.py` from the docstrings; a test holds it up to date. `sslkit recipe RECIPE` shows
+the same for one recipe, with its values.
 """
 
 

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,7 +100,7 @@ class RowGroups:
         self._first_group: list[int] = []  # of each file
         for number, file in enumerate(files):
             self._first_group.append(len(self._groups))
-            sizes = _guarded(file, lambda file=file: _group_sizes(file))  # type: ignore[misc]
+            sizes = _guarded(file, partial(_group_sizes, file))
             self._groups += [(number, group) for group in range(len(sizes))]
             self.starts += list(accumulate(sizes, initial=self.starts[-1]))[1:]
         self._forget()
@@ -185,10 +186,7 @@ def _labels(files: Sequence[Path], schema: Any, column: str) -> Labelled | None:
 
     if column not in schema.names:
         return None
-    parts = [
-        _guarded(file, lambda file=file: pyarrow.parquet.read_table(file, columns=[column]))  # type: ignore[misc]
-        for file in files
-    ]
+    parts = [_guarded(file, partial(pyarrow.parquet.read_table, file, columns=[column])) for file in files]
     values = pyarrow.chunked_array([chunk for part in parts for chunk in part.column(0).chunks])
     if values.null_count == len(values):
         return None

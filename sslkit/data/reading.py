@@ -1,12 +1,14 @@
 """Samples read in worker processes, broken ones replaced; what a worker meets comes back as data."""
 
+import os
 import re
 import signal
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from threading import Thread
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
@@ -107,6 +109,18 @@ def read_batches(
             "  often the memory was used up: try fewer processes (data.workers) or a smaller data.canvas; "
             "data.workers=0 decodes in the main process and shows what happens"
         ) from error
+    finally:
+        _end_workers(batches)
+
+
+def _end_workers(batches: Iterator[Any]) -> None:
+    """Here and now. Left to the garbage collector, it may happen in a later worker, whose queues it closes.
+
+    torch has no public name for it; without workers there is nothing to end.
+    """
+    end = getattr(batches, "_shutdown_workers", None)
+    if end is not None:
+        end()
 
 
 class Tally:
@@ -139,9 +153,23 @@ def _stack_or_fail(reads: list[Read[T] | Failure], stack: Callable[[list[Read[T]
 
 
 def _start_worker(_: int) -> None:
-    """Ctrl-C, or a scheduler's SIGTERM, reaches every process; the main one decides what becomes of the workers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Ctrl-C and a scheduler's SIGTERM reach every process; the main one decides what becomes of the workers.
+
+    SIGTERM from the main process itself has to work: at its exit it ends the workers that are left by it, and
+    waits for them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(
+        signal, "sigwaitinfo"
+    ):  # not on macOS and Windows, where a SIGTERM to all ends the run at once
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        Thread(target=_end_when_the_main_process_says, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_when_the_main_process_says(main: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != main:
+        pass
+    os._exit(0)
 
 
 def _stopped(key: str, reason: str) -> str:

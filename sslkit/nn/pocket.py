@@ -14,9 +14,9 @@ def vit_pocket(
     image_size: int,
     drop_path_rate: float,
     patch_size: int = 4,
-    embed_dim: int = 96,
-    depth: int = 4,
-    num_heads: int = 3,
+    embed_dim: int = 64,
+    depth: int = 3,
+    num_heads: int = 4,
     **args: Any,
 ) -> Backbone:
     """A plain ViT of under half a million parameters; `args` are those of timm's VisionTransformer."""

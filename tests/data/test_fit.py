@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from torchvision.transforms import functional as tv  # type: ignore[import-untyped]
+from torchvision.transforms import functional as tv
 
 from sslkit.data.fit import centre_box, centre_cropped, centre_cropped_mask, squashed
 

@@ -1,13 +1,18 @@
 """Broken images and dead workers: what becomes of them, and that nothing spins."""
 
+import multiprocessing
 import os
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Collection
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import sslkit
 from sslkit.core.dataset import Dataset, Sample
 from sslkit.data.reading import Failure, Read, Reading, Tally, read_batches
 from sslkit.errors import DataError
@@ -99,12 +104,61 @@ def test_other_errors_of_a_worker_are_not_dressed_up() -> None:
 
 
 def test_workers_leave_ctrl_c_to_the_main_process() -> None:
-    def kinds(sample: Sample) -> object:
-        return signal.getsignal(signal.SIGINT)
-
-    [[read]] = read_batches(Reading(Levels(5), kinds), [[1]], list, 1)
+    [[read]] = read_batches(
+        Reading(Levels(5), lambda sample: signal.getsignal(signal.SIGINT)), [[1]], list, 1
+    )
     assert read.value == signal.SIG_IGN
     assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+
+
+def test_a_sigterm_to_all_leaves_the_workers_at_work() -> None:
+    rows = [[number] for number in range(50)]
+    batches = read_batches(Reading(Levels(50), lambda sample: (level(sample), os.getpid())), rows, list, 1)
+    worker = next(batches)[0].value[1]
+    stranger = subprocess.run(["kill", "-TERM", str(worker)], check=False)  # not the main process itself
+    assert stranger.returncode == 0
+    rest = [read.value for [read] in batches]
+    assert rest == [(number, worker) for number in range(1, 50)]
+
+
+def test_the_main_process_can_exit_with_workers_at_work(tmp_path: Path) -> None:
+    script = tmp_path / "leaves.py"
+    script.write_text(
+        "import numpy as np\n"
+        "from sslkit.core.dataset import Dataset, Sample\n"
+        "from sslkit.data.reading import Reading, read_batches\n"
+        "class Ones(Dataset):\n"
+        "    def __init__(self): pass\n"
+        "    def __len__(self): return 1000\n"
+        "    def key(self, index): return str(index)\n"
+        "    def __getitem__(self, index): return Sample(np.ones((1, 1, 1), np.uint8), None, str(index))\n"
+        "batches = read_batches(Reading(Ones(), id), [[i] for i in range(1000)], list, 2)\n"
+        "next(batches)\n"
+        "raise SystemExit(3)\n"
+    )
+    place = {**os.environ, "PYTHONPATH": str(Path(sslkit.__file__).parents[1])}
+    assert subprocess.run([sys.executable, script], env=place, timeout=60, check=False).returncode == 3
+
+
+def test_workers_end_with_the_reading_however_it_ends() -> None:
+    def break_down(sample: Sample) -> int:
+        raise RuntimeError("a bug")
+
+    endings: list[tuple[Reading[int], type[Exception]]] = [
+        (Reading(Levels(9, broken={0}), level, on_error="stop"), DataError),
+        (Reading(Levels(9, deadly=0), level), DataError),
+        (Reading(Levels(9), break_down), RuntimeError),
+    ]
+    for reading, kind in endings:
+        with pytest.raises(kind) as kept:
+            list(read_batches(reading, [[0], [1], [2]], list, 2))
+        assert multiprocessing.active_children() == []
+        assert kept.value.__traceback__ is not None  # whose frames would keep the workers
+    early = read_batches(Reading(Levels(9), level), [[0], [1], [2]], list, 2)
+    next(early)
+    assert len(multiprocessing.active_children()) == 2
+    early.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
 
 
 def test_the_tally_counts_each_broken_image_once() -> None:

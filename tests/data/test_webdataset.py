@@ -135,6 +135,9 @@ def test_the_index_is_made_once_and_again_when_the_tar_changes(
     write(tar, {"2.png": 8, "2.cls": "0"})
     os.utime(tar, ns=(state.st_atime_ns, state.st_mtime_ns + 1))  # as large as before
     assert open_(source(tar)).key(0) == "x.tar/2"
+    write(tar, {f"{number}.png": number for number in range(20)})
+    os.utime(tar, ns=(state.st_atime_ns, state.st_mtime_ns + 1))  # as old as before
+    assert len(open_(source(tar))) == 20
 
 
 def test_a_damaged_or_forbidden_cache_does_no_harm(
@@ -143,7 +146,7 @@ def test_a_damaged_or_forbidden_cache_does_no_harm(
     tar = write(tmp_path / "x.tar", {"1.png": 1})
     open_(source(tar))
     for file in own_cache.glob("tar_index/*.npz"):
-        file.write_bytes(b"PK broken")
+        file.write_bytes(b"PK\x03\x04 broken")
     assert levels_of(open_(source(tar))) == [1]
     (tmp_path / "file").touch()
     monkeypatch.setenv("SSLKIT_CACHE", str(tmp_path / "file"))  # no folder can be made there
