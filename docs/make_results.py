@@ -123,7 +123,7 @@ def measure_run(run: Path) -> dict[str, Any]:
 
 
 def seconds(records: Sequence[dict[str, Any]], batch: int) -> float:
-    return sum(batch / r["images_per_second"] for r in records if r["kind"] == "step")
+    return float(sum(batch / r["images_per_second"] for r in records if r["kind"] == "step"))
 
 
 def pair(metrics: dict[str, float]) -> tuple[float, float | None]:

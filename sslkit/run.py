@@ -9,7 +9,6 @@ from types import ModuleType
 from typing import Any
 
 from sslkit.core.evaluator import Result, Subject
-from sslkit.core.method import Method
 from sslkit.core.tracker import Record
 from sslkit.errors import RecipeError, RunError
 from sslkit.eval.evaluate import Skipped, eval_record, evaluate
@@ -17,7 +16,9 @@ from sslkit.eval.features import Context
 from sslkit.recipe.load import Loaded, differences, load_recipe
 from sslkit.session import RunResult, prepare
 from sslkit.stations import Facts, build_evaluators, build_method, open_eval_sets
+from sslkit.summary import start_record
 from sslkit.train import checkpoint
+from sslkit.train.checkpoint import checkpoints
 from sslkit.train.distributed import is_first_process, process_group
 from sslkit.train.export import FILE_NAME, load_backbone
 from sslkit.train.precision import autocast, compute_dtype
@@ -54,8 +55,9 @@ def run(
     how = {"variant": variant, "plugins": plugins, "no_plugins": no_plugins}
     loaded, directory = _chosen(recipe, overrides, out, resume=resume, **how)
     with process_group(loaded.recipe.runtime) as place, stop_request() as stop:
-        session = prepare(loaded, place, stop)
-        session.open(directory, resume=resume, quiet=quiet)
+        resumes = resume and bool(checkpoints(directory.checkpoints))
+        session = prepare(loaded, place, stop, resumes=resumes)
+        session.open(directory, resume=resume, quiet=quiet, free_name=out is None)
         return session.go()
 
 
@@ -78,7 +80,7 @@ def dry_run(
         session.directory = directory
         if resume:
             session.load_newest()
-        return session.start_record()
+        return start_record(session)
 
 
 def _chosen(
@@ -148,7 +150,7 @@ def evaluate_run(
     Raises:
         SslkitError: there is no such run; an evaluator named in `on` needs what the data lack.
     """
-    path = Path(run)
+    path = Path(run).resolve()
     directory = RunDirectory(path.parent.parent if path.parent.name == "checkpoints" else path)
     words = [*overrides, *(f"eval.evaluators.{name}={{}}" for name in on)]
     loaded = _load(directory.path, words, plugins=plugins, no_plugins=no_plugins)
@@ -182,15 +184,17 @@ def _subject(loaded: Loaded, directory: RunDirectory, path: Path) -> tuple[Subje
     problem = checkpoint.damage(newest)
     if problem is not None:
         raise RunError(f"{newest} cannot be read: {problem}\n  valid: {_names(directory)}")
-    facts = Facts(**directory.read_record()["setup"])
-    method: Method = build_method(loaded.recipe, loaded.registry, facts)
+    setup = directory.read_record().get("setup")
+    if setup is None:
+        raise RunError(f"{directory.record} is missing or damaged, and says how the method was built")
+    method = build_method(loaded.recipe, loaded.registry, Facts(**setup), load_weights=False)
     checkpoint.load_method(method, newest)
     step = json.loads((newest / "state.json").read_text())["step"]
     return Subject(method.encoder, method), step
 
 
 def _names(directory: RunDirectory) -> str:
-    return ", ".join(p.name for p in checkpoint.checkpoints(directory.checkpoints)) or "none"
+    return ", ".join(p.name for p in checkpoints(directory.checkpoints)) or "none"
 
 
 class _Door(ModuleType):

@@ -1,5 +1,6 @@
 """One run, from its first evaluation to its last file."""
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,11 +15,11 @@ from sslkit.augment.build import build_augmentation
 from sslkit.core.collectives import barrier, broadcast_text
 from sslkit.core.dataset import Dataset
 from sslkit.core.evaluator import EvalData, Evaluator, Result, Subject
-from sslkit.core.method import Progress
+from sslkit.core.method import Progress, StepOutput
 from sslkit.core.tracker import Trackers
-from sslkit.data.loader import Batch, canvas_side, check_enough, train_loader
+from sslkit.data.loader import Batch, canvas_side, train_loader
 from sslkit.data.open import open_train
-from sslkit.errors import RunError
+from sslkit.errors import RunError, SslkitError
 from sslkit.eval.evaluate import Skipped, eval_record, evaluate
 from sslkit.eval.features import Context
 from sslkit.recipe.load import Loaded, to_yaml
@@ -31,15 +32,16 @@ from sslkit.stations import (
     check_sizes,
     open_eval_sets,
 )
+from sslkit.summary import end_record, start_record
 from sslkit.train import checkpoint
 from sslkit.train.distributed import Place
-from sslkit.train.export import FILE_NAME, save_backbone, timm_call
+from sslkit.train.export import FILE_NAME, save_backbone
 from sslkit.train.health import Watch
 from sslkit.train.loop import Stopped, Trainer, build_trainer, read_numbers, train
 from sslkit.train.precision import autocast
-from sslkit.train.rundir import Origin, RunDirectory, now, write_aside
+from sslkit.train.rundir import Origin, RunDirectory, claim, now, write_aside
 from sslkit.train.signals import StopRequest
-from sslkit.train.trackers import JsonLines, cut_after
+from sslkit.train.trackers import JsonLines, cut_after, read_records
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,20 @@ class RunResult:
     exit_code: int = 0
 
 
-def prepare(loaded: Loaded, place: Place, stop: StopRequest) -> "Session":
-    """Build every station; whatever cannot work is said here, before anything is written."""
+def prepare(loaded: Loaded, place: Place, stop: StopRequest, *, resumes: bool = False) -> "Session":
+    """Build every station; whatever cannot work is said here, before anything is written.
+
+    `resumes`: a checkpoint will replace the weights, so that those of `backbone.weights` are not needed.
+    """
     recipe, registry = loaded.recipe, loaded.registry
     check_batch(recipe, place)
     data = open_train(recipe, registry)
-    check_enough(len(data), recipe.optim.batch_size)
     steps_per_epoch = len(data) // recipe.optim.batch_size
     eval_data, evaluators = open_eval_sets(recipe, registry), build_evaluators(recipe, registry)
     augmentation = build_augmentation(recipe, registry).to(place.device)
     classes = None if data.classes is None else len(data.classes)
     facts = Facts(augmentation.image_size, steps_per_epoch, classes)
-    method = build_method(recipe, registry, facts).to(place.device)
+    method = build_method(recipe, registry, facts, load_weights=not resumes).to(place.device)
     check_sizes(method.encoder, {*augmentation.view_sizes, recipe.eval.crop}, recipe, place)
     trainer = build_trainer(recipe, method, augmentation, place, steps_per_epoch)
     trainer.stop_asked = lambda: stop.asked
@@ -90,18 +94,24 @@ class Session:
     notes: list[str] = field(default_factory=list)
     told: set[str] = field(default_factory=set)
     """Evaluators whose absence was told."""
+    looked: set[int] = field(default_factory=set)
+    """Steps that were evaluated and judged, also before a resume."""
     first_step: int = 0
     """Where this session starts: the step of the checkpoint that it goes on from."""
     watch: Watch = field(init=False)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.watch = Watch(getattr(self.recipe.method.config, "out_dim", None))
+        self.watch = Watch(self.trainer.method.prototypes)
         self.notes = list(self.loaded.notes)
 
     @property
     def recipe(self) -> Recipe:
         return self.loaded.recipe
+
+    @property
+    def step(self) -> int:
+        return self.trainer.state.step
 
     @property
     def last_step(self) -> int:
@@ -110,23 +120,26 @@ class Session:
 
     # --- opening -------------------------------------------------------------------------------------------
 
-    def open(self, directory: RunDirectory, *, resume: bool, quiet: bool) -> None:
+    def open(self, directory: RunDirectory, *, resume: bool, quiet: bool, free_name: bool = False) -> None:
         """Create the directory, or bring the state to where its newest sound checkpoint left it.
 
-        Rank 0's directory counts: the others looked for a free name at another moment.
+        `free_name`: the directory's name may be numbered on if another run takes it meanwhile.
         """
-        directory = RunDirectory(Path(broadcast_text(str(directory.path))))
-        self.directory = directory
+        if self.place.is_main and not resume:
+            directory = claim(directory, free_name=free_name)
+        self.directory = RunDirectory(Path(broadcast_text(str(directory.path))))  # rank 0's counts
         if resume:
             self.load_newest()
-        if self.place.is_main:
-            directory.path.mkdir(parents=True, exist_ok=True)
-            cut_after(directory.metrics, self.trainer.state.step)
-            self.loaded.registry.save_files(directory.path)
-            write_aside(directory.recipe, to_yaml(self.recipe, run_dir=directory.path))
-            directory.update_record(**self._origin().as_record(), setup=asdict(self.facts))
-            self._open_trackers(quiet)
         barrier()
+        if self.place.is_main:
+            try:
+                self._write_beginning(quiet, resume=resume)
+            except SslkitError:
+                if not resume:  # nothing of a run that could not start is left behind
+                    shutil.rmtree(self.directory.path)
+                raise
+        barrier()
+        self._read_past()
 
     def load_newest(self) -> None:
         """Bring the state to where the directory's newest sound checkpoint left it."""
@@ -136,7 +149,21 @@ class Session:
             self.notes.append("no checkpoint was written yet: starting again from step 0")
         else:
             checkpoint.load(self.trainer.state, path)
-            self.first_step = self.trainer.state.step
+            self.first_step = self.step
+
+    def _write_beginning(self, quiet: bool, *, resume: bool) -> None:
+        directory = self.directory
+        checkpoint.set_aside_damaged(directory.checkpoints, after=self.step)
+        cut_after(directory.metrics, self.step)
+        self._open_trackers(quiet)
+        self.loaded.registry.save_files(directory.path)
+        write_aside(directory.recipe, to_yaml(self.recipe, run_dir=directory.path))
+        origin = self._origin().as_record() | {"setup": asdict(self.facts)}
+        if resume:
+            kept = directory.read_record()
+            origin |= {key: kept[key] for key in ("started", "variant", "command") if key in kept}
+            origin["resumed"] = [*kept.get("resumed", []), now()]
+        directory.update_record(**origin)
 
     def _origin(self) -> Origin:
         return Origin(
@@ -155,7 +182,17 @@ class Session:
         if not quiet:
             named.append(("terminal", registry.get("trackers", "terminal").Config()))
         others = [registry.get("trackers", kind)(config, path, name) for kind, config in named]
-        self.trackers = Trackers([JsonLines(self.directory.metrics), *others])
+        self.trackers = Trackers(JsonLines(self.directory.metrics), others)
+
+    def _read_past(self) -> None:
+        """What the steps before a resume told: the health window, evaluations, skipped images."""
+        for record in read_records(self.directory.metrics):
+            if record["kind"] == "step":
+                self.watch.see(record)
+            elif record["kind"] == "eval":
+                self._keep_metrics(record["evaluator"], record["metrics"])
+            elif record["kind"] == "health":
+                self.looked.add(record["step"])
 
     # --- the run -------------------------------------------------------------------------------------------
 
@@ -175,33 +212,31 @@ class Session:
         try:
             yield
         except BaseException as error:
-            self._close(_status_of(error), error)
+            self._close("stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed", error)
             raise
         self._close("finished", None)
 
     def _start(self) -> None:
-        self.trackers.log(self.start_record())
+        self.trackers.log(start_record(self))
         self._notify("sslkit_run_started", recipe=self.recipe, run_dir=self.directory.path)
-        if self.trainer.state.step == 0:
+        if self.step == 0:
             self._evaluate()
+        elif self._is_due(self.trainer.progress(), None, self.recipe.eval.every_epochs):
+            self._look()  # unless it was done before the stop
 
     def _train(self) -> None:
-        state = self.trainer.state
         try:
             train(
                 self.trainer,
                 self._batches(),
                 self.last_step,
                 on_record=self._on_record,
-                on_step=lambda progress, output: self._notify(
-                    "sslkit_step_finished", progress=progress, output=output
-                ),
+                on_step=self._on_step,
                 on_pause=self._on_pause,
             )
         except Stopped:
             self._save()
             raise
-        assert state.step >= self.last_step
 
     def _batches(self) -> Iterator[Batch]:
         recipe, place, augmentation = self.recipe, self.place, self.trainer.augmentation
@@ -212,7 +247,7 @@ class Session:
             seed=recipe.seed,
             batch_size=recipe.optim.batch_size,
             canvas_size=canvas_side(self.data, wanted),
-            start_step=self.trainer.state.step,
+            start_step=self.step,
             end_step=self.last_step,
             rows=slice(place.rank * share, (place.rank + 1) * share),
             data=recipe.data,
@@ -224,19 +259,21 @@ class Session:
         if record["step"] % self.recipe.runtime.log_every == 0 or record["step"] == self.last_step:
             self.trackers.log(record)
 
+    def _on_step(self, progress: Progress, output: StepOutput) -> None:
+        self._notify("sslkit_step_finished", progress=progress, output=output)
+
     def _on_pause(self, progress: Progress) -> None:
-        """Between two steps: evaluation first, so that a checkpoint never stands before its evaluation."""
+        """Between two steps: evaluation first, so that a checkpoint rarely stands before its evaluation."""
         if progress.step == self.last_step:
             return  # the end does both
+        checkpoints = self.recipe.checkpoint
         evaluates = self._is_due(progress, None, self.recipe.eval.every_epochs)
-        saves = self._is_due(
-            progress, self.recipe.checkpoint.every_steps, self.recipe.checkpoint.every_epochs
-        )
-        if evaluates or saves:
-            read_numbers(self.trainer, self._on_record)
+        saves = self._is_due(progress, checkpoints.every_steps, checkpoints.every_epochs)
+        if (evaluates or saves) and read_numbers(self.trainer, self._on_record):
+            self._save()
+            raise Stopped
         if evaluates:
-            self._evaluate()
-            self._judge()
+            self._look()
         if saves:
             self._save()
 
@@ -248,45 +285,51 @@ class Session:
         return every_epochs is not None and at_epoch_end and progress.epoch % every_epochs == 0
 
     def _finish(self) -> None:
-        if self.trainer.state.step > self.first_step or self.first_step == 0:
+        """All is saved before a verdict may end the run with an error."""
+        new = self.step not in self.looked
+        if new:
             self._evaluate()
-            self._judge()
+        if new or self.step > self.first_step:
             self._save()
         if self.place.is_main:
-            method, size = self.trainer.method, self.trainer.augmentation.image_size
-            path = self.directory.path / FILE_NAME
             save_backbone(
-                method.encoder,
+                self.trainer.method.encoder,
                 self.recipe.backbone,
-                path,
+                self.directory.path / FILE_NAME,
                 channels=self.recipe.data.channels,
-                image_size=size,
+                image_size=self.facts.image_size,
             )
         barrier()
+        if new:
+            self._judge()
 
     # --- what happens at a pause ---------------------------------------------------------------------------
 
     def _save(self) -> None:
         if self.place.is_main:
             checkpoint.save(self.trainer.state, self.directory.checkpoints, keep=self.recipe.checkpoint.keep)
-            self.directory.update_record(step=self.trainer.state.step)
+            self.directory.update_record(step=self.step)
         barrier()
+
+    def _look(self) -> None:
+        if self.step not in self.looked:
+            self._evaluate()
+            self._judge()
 
     def _evaluate(self) -> None:
         if self.place.is_main:
-            method = self.trainer.method
-            subject = Subject(method.encoder, method)
-            for name, result in self._results(subject):
+            for name, result in self._results():
                 self._on_result(name, result)
+            for image_set in (self.eval_data.train, self.eval_data.test):
+                for key, reason in image_set.skipped.items():
+                    self.directory.list_skipped(key, reason)
         barrier()
 
-    def _results(self, subject: Subject) -> Iterator[tuple[str, Result | Skipped]]:
-        context = Context(
-            subject,
-            self.place.device,
-            self.directory.figures,
-            partial(autocast, self.place.device, self.trainer.dtype),
-        )
+    def _results(self) -> Iterator[tuple[str, Result | Skipped]]:
+        method, device = self.trainer.method, self.place.device
+        subject = Subject(method.encoder, method)
+        mixed = partial(autocast, device, self.trainer.dtype)
+        context = Context(subject, device, self.directory.figures, mixed)
         return evaluate(self.evaluators, subject, self.eval_data, context)
 
     def _on_result(self, name: str, result: Result | Skipped) -> None:
@@ -295,14 +338,18 @@ class Session:
                 self.trackers.log({"kind": "note", "text": f"{name} is skipped: {result.reason}"})
             self.told.add(name)
             return
-        self.metrics |= {f"{name}/{key}": value for key, value in result.metrics.items()}
-        self.trackers.log(eval_record(self.trainer.state.step, name, self.eval_data.test, result))
+        self._keep_metrics(name, result.metrics)
+        self.trackers.log(eval_record(self.step, name, self.eval_data.test, result))
         for title, path in result.figures.items():
             self.trackers.figure(title, path)
 
+    def _keep_metrics(self, evaluator: str, metrics: Mapping[str, float]) -> None:
+        self.metrics |= {f"{evaluator}/{key}": value for key, value in metrics.items()}
+
     def _judge(self) -> None:
         verdict = self.watch.verdict()
-        self.trackers.log({"kind": "health", "step": self.trainer.state.step, **asdict(verdict)})
+        self.looked.add(self.step)
+        self.trackers.log({"kind": "health", "step": self.step, **asdict(verdict)})
         if verdict.is_collapse and self.recipe.health.on_collapse == "stop":
             raise RunError(f"{verdict.verdict}: {verdict.cause}\n  what to change: {verdict.advice}")
 
@@ -312,65 +359,13 @@ class Session:
         if self.place.is_main:
             self.loaded.registry.notify(hook, **arguments)
 
-    def start_record(self) -> dict[str, Any]:
-        """What the run is, as trackers are told at its start."""
-        method, schedules = self.trainer.method, self.trainer.schedules
-        out_dim = getattr(self.recipe.method.config, "out_dim", None)
-        return {
-            "kind": "start",
-            "name": self.recipe.name,
-            "variant": self.loaded.variant,
-            "device": str(self.place.device),
-            "threads": torch.get_num_threads(),
-            "precision": self.recipe.runtime.precision,
-            "world_size": self.place.world_size,
-            "data": describe_data(self.recipe),
-            "train_images": len(self.data),
-            "test_images": len(self.eval_data.test),
-            "classes": None if self.data.classes is None else len(self.data.classes),
-            "model": self.recipe.backbone.name,
-            "parameters": sum(p.numel() for p in method.encoder.parameters()),
-            "head": None if out_dim is None else f"{out_dim:,} outputs",
-            "run_dir": str(self.directory.path),
-            "total_steps": self.last_step,
-            "steps_per_epoch": schedules.steps_per_epoch,
-            "epochs": self.recipe.optim.epochs,
-            "start_step": self.first_step,
-            "closing": self.recipe.closing,
-            "notes": self.notes,
-        }
-
     def _close(self, status: str, error: BaseException | None) -> None:
         if not self.place.is_main:
             return
         self._notify("sslkit_run_finished", run_dir=self.directory.path, error=error)
         message = None if error is None or status == "stopped" else str(error) or type(error).__name__
         self.directory.update_record(
-            status=status, ended=now(), error=message, step=self.trainer.state.step, metrics=self.metrics
+            status=status, ended=now(), error=message, step=self.step, metrics=self.metrics
         )
-        self.trackers.log(self._end_record(status, message))
+        self.trackers.log(end_record(self, status, time.monotonic() - self.started, message))
         self.trackers.close()
-
-    def _end_record(self, status: str, message: str | None) -> dict[str, Any]:
-        path = self.directory.path
-        backbone = path / FILE_NAME
-        return {
-            "kind": "end",
-            "status": status,
-            "seconds": time.monotonic() - self.started,
-            "run_dir": str(path),
-            "backbone": str(backbone) if backbone.is_file() else None,
-            "timm": timm_call(self.trainer.method.encoder),
-            "figures": [str(p) for p in sorted(self.directory.figures.glob("*.png"))],
-            "skipped": len(self.directory.skipped_keys()),
-            "error": message,
-        }
-
-
-def _status_of(error: BaseException) -> str:
-    return "stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed"
-
-
-def describe_data(recipe: Recipe) -> str:
-    """The data in a few words."""
-    return recipe.data.name if recipe.data.root is None else f"{recipe.data.name} {recipe.data.root}"

@@ -1,7 +1,7 @@
 """Builds each station of a run from the recipe: method, evaluators, evaluation sets."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -92,8 +92,13 @@ def check_sizes(backbone: Backbone, sides: Iterable[int], recipe: Recipe, place:
                 ) from error
 
 
-def build_method(recipe: Recipe, registry: Registry, facts: Facts) -> Method:
-    """The method with its initial weights, which depend on the recipe and its seed alone."""
+def build_method(recipe: Recipe, registry: Registry, facts: Facts, *, load_weights: bool = True) -> Method:
+    """The method with its initial weights, which depend on the recipe and its seed alone.
+
+    `load_weights=False` leaves `backbone.weights` out, where a checkpoint replaces them anyway.
+    """
+    if not load_weights:
+        recipe = replace(recipe, backbone=replace(recipe.backbone, weights=None))
     cls = registry.get("methods", recipe.method.name)
     with seeded(recipe.seed, "weights"):
         method: Method = cls(recipe.method.config, RunSetup(recipe, registry, facts))
@@ -140,4 +145,5 @@ def _eval_images(dataset: Dataset, name: str, recipe: Recipe, formats: ImageForm
         max_images=e.max_images,
         workers=recipe.data.workers,
         name=name,
+        on_error=recipe.data.on_error,
     )

@@ -42,7 +42,12 @@ def test_the_wheel_brings_its_recipes(tmp_path: Path) -> None:
     assert packed == {p.name for p in (TOP / "recipes").rglob("*.yaml")}
     code = "import sslkit; from sslkit.recipe.load import find_recipe; print(find_recipe('dino_vits8'))"
     done = subprocess.run(
-        [sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {[str(tmp_path / 'site')]!r} + {site()!r}\n{code}"],
+        [
+            sys.executable,
+            "-S",
+            "-c",
+            f"import sys; sys.path[:0] = {[str(tmp_path / 'site')]!r} + {site()!r}\n{code}",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -78,7 +78,7 @@ def test_kill_minus_nine_at_any_moment_changes_nothing(recipe: Path, tmp_path: P
 def test_a_signal_stops_with_a_checkpoint_and_the_line_to_go_on(
     recipe: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    words = ["run", recipe, "data.workers=1", "optim.epochs=40", "checkpoint.every_epochs=null"]
+    words = ["run", str(recipe), "data.workers=1", "optim.epochs=40", "checkpoint.every_epochs=null"]
     words += ["checkpoint.every_steps=1000", "eval.every_epochs=null"]
     process = start(*words, "--out", "a", cwd=tmp_path)
     wait_for_step(tmp_path / "a", 3)
@@ -117,7 +117,7 @@ def test_a_method_in_one_file_outside_the_tree_runs_and_is_kept_with_the_run(
 ) -> None:
     assert len(SIMSIAM.splitlines()) < 60
     (tmp_path / "simsiam.py").write_text(SIMSIAM)
-    words = ["run", recipe, "--plugin", "simsiam.py", "method.name=simsiam"]
+    words = ["run", str(recipe), "--plugin", "simsiam.py", "method.name=simsiam"]
     done = sslkit(*words, "--out", "a", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (tmp_path / "simsiam.py").unlink()  # what was run is in the run directory
@@ -166,7 +166,7 @@ def test_a_missing_recipe_names_the_packed_ones(tmp_path: Path) -> None:
 
 
 def test_a_second_run_never_overwrites(recipe: Path, tmp_path: Path) -> None:
-    words = ["run", recipe, "runtime.max_steps=1", "--out", "a"]
+    words = ["run", str(recipe), "runtime.max_steps=1", "--out", "a"]
     assert sslkit(*words, cwd=tmp_path).returncode == 0
     done = sslkit(*words, cwd=tmp_path)
     assert done.returncode == 2

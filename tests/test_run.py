@@ -105,6 +105,89 @@ def test_a_resume_of_a_finished_run_adds_nothing(photos: Path, tmp_path: Path) -
     assert ((tmp_path / "a/metrics.jsonl").read_bytes(), digest(tmp_path / "a")) == before
 
 
+def test_what_the_end_owes_is_done_on_resume(photos: Path, tmp_path: Path) -> None:
+    """Stopped after the last step or at an epoch's end, before the evaluation that is due there."""
+    go(tiny_recipe(photos), out=tmp_path / "whole")
+    steps = lines(tmp_path / "whole", "step")[-1]["step"]
+    for stop in (steps, steps // 3):
+        run_dir = tmp_path / f"stopped{stop}"
+        go(tiny_recipe(photos), f"runtime.max_steps={stop}", out=run_dir)
+        kept = [r for r in lines(run_dir) if not (r["kind"] != "step" and r["step"] == stop)]
+        (run_dir / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in kept))
+        result = go(tiny_recipe(photos), out=run_dir, resume=True)
+        assert learned(lines(run_dir)) == learned(lines(tmp_path / "whole"))
+        assert result.metrics
+        assert json.loads((run_dir / "run.json").read_text())["metrics"] == result.metrics
+
+
+def test_a_resume_keeps_how_the_run_began(photos: Path, tmp_path: Path) -> None:
+    go(tiny_recipe(photos), "runtime.max_steps=2", out=tmp_path / "a")
+    began = json.loads((tmp_path / "a/run.json").read_text())
+    go(tiny_recipe(photos), out=tmp_path / "a", resume=True)
+    ended = json.loads((tmp_path / "a/run.json").read_text())
+    assert (ended["started"], ended["command"]) == (began["started"], began["command"])
+    assert len(ended["resumed"]) == 1
+
+
+def test_a_tracker_that_cannot_be_built_leaves_nothing_behind(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from sslkit import Tracker, hookimpl\n"
+        "from sslkit.errors import RecipeError\n"
+        "from dataclasses import dataclass\n"
+        "@dataclass\nclass Nothing:\n    pass\n"
+        "class Broken(Tracker):\n    Config = Nothing\n"
+        "    def __init__(self, config, run_dir, name):\n        raise RecipeError('no server')\n"
+        "    def log(self, record):\n        pass\n"
+        "@hookimpl\ndef sslkit_trackers():\n    return {'broken': Broken}\n"
+    )
+    recipe = tiny_recipe(photos) | {"trackers": ["broken"]}
+    with pytest.raises(RecipeError, match="no server"):
+        go(recipe, plugins=[str(tmp_path / "broken.py")], out=tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("name", ["sgd", "lamb", "adafactor"])
+def test_other_optimisers_resume_exactly(photos: Path, tmp_path: Path, name: str) -> None:
+    words = [f"optim.name={name}", "eval.every_epochs=null"]
+    go(tiny_recipe(photos), *words, out=tmp_path / "whole")
+    go(tiny_recipe(photos), *words, "runtime.max_steps=5", out=tmp_path / "a")
+    go(tiny_recipe(photos), *words, out=tmp_path / "a", resume=True)
+    assert digest(tmp_path / "a") == digest(tmp_path / "whole")
+
+
+def test_collapse_can_stop_a_run_and_all_is_kept(photos: Path, tmp_path: Path) -> None:
+    words = ["method.teacher_temperature=1000", "method.warmup_teacher_temperature=1000"]  # uniform targets
+    words += ["health.on_collapse=stop", "optim.epochs=40", "optim.lr=0.3", "eval.every_epochs=null"]
+    with pytest.raises(RunError, match="uniform collapse"):
+        go(tiny_recipe(photos), *words, out=tmp_path / "a")
+    assert (tmp_path / "a/backbone.safetensors").is_file()
+    assert lines(tmp_path / "a", "health")[-1]["verdict"] == "uniform collapse"
+
+
+def test_evaluation_can_use_labels_from_elsewhere(photos: Path, tmp_path: Path) -> None:
+    flat = make_photos(tmp_path / "flat", labelled=False)
+    elsewhere = f"eval.data={{name: folder, root: {photos}}}"
+    words = [elsewhere, "eval.max_images=8", "runtime.max_steps=2", "runtime.log_every=2"]
+    go(tiny_recipe(flat), *words, out=tmp_path / "a")
+    evals = lines(tmp_path / "a", "eval")
+    assert [r["step"] for r in evals] == [0, 2]
+    assert evals[0]["images"] <= 8
+    assert [r["step"] for r in lines(tmp_path / "a", "step")] == [2]
+
+
+def test_bf16_and_micro_batches_go_through_the_whole_run(photos: Path, tmp_path: Path) -> None:
+    words = ["runtime.precision=bf16", "optim.accumulate=2", "runtime.max_steps=3"]
+    assert go(tiny_recipe(photos), *words, out=tmp_path / "a").status == "finished"
+
+
+def test_micro_batches_see_the_views_of_the_whole_batch(photos: Path, tmp_path: Path) -> None:
+    words = ["backbone.drop_path_rate=0", "runtime.max_steps=4", "eval.every_epochs=null"]
+    go(tiny_recipe(photos), *words, out=tmp_path / "one")
+    go(tiny_recipe(photos), *words, "optim.accumulate=4", out=tmp_path / "four")
+    losses = [[r["loss"] for r in lines(tmp_path / name, "step")] for name in ("one", "four")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
 def test_another_seed_is_another_run(photos: Path, tmp_path: Path) -> None:
     go(tiny_recipe(photos), "runtime.max_steps=1", out=tmp_path / "a")
     go(tiny_recipe(photos), "runtime.max_steps=1", "seed=1", out=tmp_path / "b")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.method import Method, ParameterGroup, Progress, Setup, StepOutput, Views
@@ -40,6 +40,7 @@ class Plain(Method):
     """Features are driven to one point; the mistakes below inherit from it."""
 
     Config = Nothing
+    count: Tensor
 
     def __init__(self, config: Nothing, setup: Setup) -> None:
         super().__init__()

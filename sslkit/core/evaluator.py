@@ -39,6 +39,8 @@ class ImageSet(Protocol):
     name: str
     classes: tuple[str, ...] | None
     has_masks: bool
+    skipped: dict[str, str]
+    """Reasons of the images that could not be read, by key, of the passes so far."""
 
     def __len__(self) -> int: ...
 

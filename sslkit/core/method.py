@@ -103,6 +103,9 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type]
     """A dataclass: the method's part of the recipe, typed, a docstring for every field."""
 
+    prototypes: int | None = None
+    """K, where `teacher_entropy` and `kl` are among the metrics: what health is judged against (ln K)."""
+
     def __init__(self, config: object = None, setup: Setup | None = None) -> None:
         super().__init__()
 

@@ -25,4 +25,6 @@ def seeded(*parts: int | str, device: torch.device | None = None) -> Iterator[No
         for each in cuda:
             with torch.cuda.device(each):
                 torch.cuda.manual_seed(seed_of(*parts))
+        if device is not None and device.type == "mps":  # draws there are always made within `seeded`
+            torch.mps.manual_seed(seed_of(*parts))
         yield

@@ -1,7 +1,8 @@
 """What a tracker is: somebody who wants to hear of each record of a run."""
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,19 +31,29 @@ class Tracker(ABC):
 
 
 class Trackers:
-    """Several trackers that hear the same."""
+    """The run's own record, and others that hear the same; one of them that raises is left out."""
 
-    def __init__(self, trackers: Sequence[Tracker] = ()) -> None:
-        self.all = tuple(trackers)
+    def __init__(self, record: Tracker | None = None, others: Sequence[Tracker] = ()) -> None:
+        self._record, self._others = record, list(others)
 
     def log(self, record: Record) -> None:
-        for tracker in self.all:
-            tracker.log(record)
+        if self._record is not None:
+            self._record.log(record)
+        self._each(lambda tracker: tracker.log(record))
 
     def figure(self, name: str, path: Path) -> None:
-        for tracker in self.all:
-            tracker.figure(name, path)
+        self._each(lambda tracker: tracker.figure(name, path))
 
     def close(self) -> None:
-        for tracker in self.all:
-            tracker.close()
+        if self._record is not None:
+            self._record.close()
+        self._each(lambda tracker: tracker.close())
+
+    def _each(self, call: Callable[[Tracker], None]) -> None:
+        for tracker in list(self._others):
+            try:
+                call(tracker)
+            except Exception as error:  # a full disk or a lost server must not end the training
+                self._others.remove(tracker)
+                name = type(tracker).__name__
+                warnings.warn(f"the tracker {name} failed and is left out: {error}", stacklevel=2)

@@ -207,6 +207,7 @@ class EvalImages:
         max_images: int | None = None,
         workers: int = 0,
         name: str = "data",
+        on_error: str = "skip",
     ) -> None:
         if not 0 < crop <= resize:
             raise RecipeError(f"'eval.crop' is {crop}; valid: 1 to eval.resize, which is {resize}")
@@ -217,7 +218,9 @@ class EvalImages:
         self._batch_size, self._workers = batch_size, workers
         self._mean, self._std = (torch.tensor(x).view(-1, 1, 1) for x in (mean, std))  # [C, 1, 1]
         self._labelled, self._instanced = dataset.classes is not None, dataset.instances is not None
-        self._reading = Reading(dataset, partial(_to_crop, resize=resize, crop=crop), max_broken=1.0)
+        self._reading = Reading(
+            dataset, partial(_to_crop, resize=resize, crop=crop), on_error, max_broken=1.0
+        )
 
     def __len__(self) -> int:
         return len(self._rows)

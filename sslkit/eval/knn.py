@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -142,7 +143,7 @@ class KNN(Evaluator):
         from torchmetrics.classification import MulticlassAccuracy
 
         candidates = question.classes + BLANKS
-        alone = {"average": "micro", "sync_on_compute": False}  # only the main process evaluates
+        alone: Any = {"average": "micro", "sync_on_compute": False}  # only the main process evaluates
         accuracies = {
             (n, k): MulticlassAccuracy(candidates, top_k=n, **alone).to(device)
             for k in self.config.k

@@ -87,6 +87,7 @@ class DINO(Method):
     def __init__(self, config: DINOConfig, setup: Setup) -> None:
         super().__init__()
         self.config = config
+        self.prototypes = config.out_dim
         self.student = setup.backbone()
         self.student_head = _head(config, self.student.embed_dim)
         self.teacher = setup.backbone(drop_path_rate=0.0)
@@ -150,8 +151,8 @@ class DINO(Method):
             "kl": loss - entropy,  # the loss is the cross-entropy h + KL, each teacher view in as many pairs
             "mean_teacher_entropy": entropy_of_mean,
             "center_norm": self.center.norm(),
-            "teacher_momentum": loss.new_tensor(self._momentum(progress)),
-            "teacher_temperature": loss.new_tensor(temperature),
+            "teacher_momentum": torch.full_like(loss, self._momentum(progress)),
+            "teacher_temperature": torch.full_like(loss, temperature),
         }
 
     def before_step(self, progress: Progress) -> None:

@@ -54,8 +54,8 @@ class DataSection:
     max_broken: float = 0.1
     """Share of the images seen that may be unreadable before the run stops, 0 to 1."""
     canvas: int | None = None
-    """Side of the square that decoded images are fitted to, pixels; null: what the smallest crop needs, at most
-    the data's own size."""
+    """Side of the square that decoded images are fitted to, pixels; null: what the smallest crop needs, at
+    most the data's own size."""
     mean: list[float] | None = None
     """Mean per channel of images in [0, 1]; null: ImageNet's for 3 channels, 0.5 otherwise."""
     std: list[float] | None = None

@@ -3,15 +3,16 @@
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
 from sslkit.errors import RunError
 
@@ -27,8 +28,6 @@ class TrainState:
     scaler: torch.amp.GradScaler
     step: int = 0
     """Steps done."""
-    counters: dict[str, int] = field(default_factory=dict)
-    """What is counted over the run, such as images seen and images skipped."""
 
 
 def save(state: TrainState, folder: Path, *, keep: int) -> Path:
@@ -63,6 +62,13 @@ def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
     return None, notes
 
 
+def set_aside_damaged(folder: Path, *, after: int) -> None:
+    """Rename what stands after the step that a run goes on from, so that it does not count as kept."""
+    for path in checkpoints(folder):
+        if int(path.name.removeprefix("step-")) > after:
+            path.rename(folder / f".damaged-{path.name}-{time.time_ns()}")
+
+
 def damage(path: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
@@ -80,12 +86,11 @@ def damage(path: Path) -> str | None:
 def load(state: TrainState, path: Path) -> None:
     """Bring a freshly built state to where the checkpoint left it; every tensor must match."""
     load_method(state.method, path)
-    _load_optimizer(state, load_file(path / FILES[1]))
     saved = json.loads((path / "state.json").read_text())
+    _load_optimizer(state, {**load_file(path / FILES[1]), **saved["optimizer"]})
     if saved["scaler"]:
         state.scaler.load_state_dict(saved["scaler"])
     state.step = saved["step"]
-    state.counters.update(saved["counters"])
 
 
 def load_method(method: nn.Module, path: Path) -> None:
@@ -104,30 +109,63 @@ def load_method(method: nn.Module, path: Path) -> None:
 def _state_json(state: TrainState, folder: Path) -> dict[str, Any]:
     return {
         "step": state.step,
-        "counters": state.counters,
+        "optimizer": _optimizer_numbers(state),
         "scaler": state.scaler.state_dict(),
         "sha256": {name: _sha256(folder / name) for name in FILES},
     }
 
 
+SCHEDULED = ("lr", "weight_decay")
+"""Numbers of the optimiser's groups that are functions of the step."""
+NUMBERS = (int, float, NoneType)
+
+
+def _entries(state: TrainState) -> dict[str, Any]:
+    """All that the optimiser remembers: "state.PARAMETER.ENTRY" and "group.NUMBER.ENTRY".
+
+    Not torch's get_optimizer_state_dict and its counterpart, though the first kind of name is theirs: they
+    take a made-up step to create states, also for parameters that never had a gradient.
+    """
+    names: dict[Any, str] = {parameter: name for name, parameter in state.method.named_parameters()}
+    of_parameters = {
+        f"state.{names[parameter]}.{entry}": value
+        for parameter, entries in state.optimizer.state.items()
+        for entry, value in entries.items()
+    }
+    of_groups = {
+        f"group.{number}.{entry}": value
+        for number, group in enumerate(state.optimizer.param_groups)
+        for entry, value in group.items()
+        if isinstance(value, (Tensor, *NUMBERS)) and entry not in SCHEDULED
+    }
+    return {**of_parameters, **of_groups}
+
+
 def _optimizer_tensors(state: TrainState) -> dict[str, Tensor]:
-    """The moments and counts by parameter name; lr and the like are functions of the step."""
-    if not state.optimizer.state:  # torch would make one up, with steps counted
-        return {}
-    options = StateDictOptions(flatten_optimizer_state_dict=True)
-    flat: dict[str, Any] = dict(get_optimizer_state_dict(state.method, state.optimizer, options=options))
-    return {k: v for k, v in flat.items() if isinstance(v, Tensor) and k.startswith("state.")}
+    return {key: value for key, value in _entries(state).items() if isinstance(value, Tensor)}
 
 
-def _load_optimizer(state: TrainState, tensors: Mapping[str, Tensor]) -> None:
-    """Not torch's own counterpart: that one fills in states for parameters that never had a gradient."""
-    by_name: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        name, entry = key.removeprefix("state.").rsplit(".", 1)
-        by_name.setdefault(name, {})[entry] = tensor
+def _optimizer_numbers(state: TrainState) -> dict[str, Any]:
+    """What optimisers keep beside tensors, such as counts."""
+    others = {key: value for key, value in _entries(state).items() if not isinstance(value, Tensor)}
+    if any(not isinstance(value, NUMBERS) for value in others.values()):
+        name = type(state.optimizer).__name__
+        raise RunError(f"{name} keeps a state that cannot be saved\n  take another, such as optim.name=adamw")
+    return others
+
+
+def _load_optimizer(state: TrainState, entries: Mapping[str, Any]) -> None:
+    target = state.optimizer.state_dict()
+    by_name: dict[str, dict[str, Any]] = {}
+    for key, value in entries.items():
+        kind, rest = key.split(".", 1)
+        owner, entry = rest.rsplit(".", 1)
+        if kind == "group":
+            target["param_groups"][int(owner)][entry] = value
+        else:
+            by_name.setdefault(owner, {})[entry] = value
     names = {parameter: name for name, parameter in state.method.named_parameters()}
     ordered = [names[p] for group in state.optimizer.param_groups for p in group["params"]]
-    target = state.optimizer.state_dict()
     target["state"] = {i: by_name[name] for i, name in enumerate(ordered) if name in by_name}
     state.optimizer.load_state_dict(target)
 

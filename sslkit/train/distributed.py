@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -43,7 +44,7 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
         raise RecipeError("'runtime.device' is mps, but torch sees no Apple GPU here; take auto or cpu")
     device = torch.device(wanted)
     if wanted == "cuda":
-        return torch.device("cuda", local_rank)
+        return _numbered(local_rank)
     if device.type == "cuda" and device.index >= torch.cuda.device_count():
         raise RecipeError(
             f"'runtime.device' is {wanted}, but there are {torch.cuda.device_count()} CUDA devices"
@@ -53,8 +54,17 @@ def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
 
 def _best_device(local_rank: int) -> torch.device:
     if torch.cuda.is_available():
-        return torch.device("cuda", local_rank)
+        return _numbered(local_rank)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _numbered(local_rank: int) -> torch.device:
+    if local_rank >= torch.cuda.device_count():
+        raise RecipeError(
+            f"process {local_rank + 1} has no CUDA device: there are {torch.cuda.device_count()} here\n"
+            "  start as many processes as there are devices: torchrun --nproc-per-node N"
+        )
+    return torch.device("cuda", local_rank)
 
 
 @contextmanager
@@ -63,6 +73,10 @@ def process_group(runtime: RuntimeSection) -> Iterator[Place]:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = choose_device(runtime.device, local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if device.type == "mps" and world_size > 1:
+        raise RecipeError("torch cannot train on several Apple GPUs; take runtime.device=cpu, or one process")
     with _torch_settings(runtime, device):
         if world_size == 1:
             yield Place(device)
@@ -71,9 +85,8 @@ def process_group(runtime: RuntimeSection) -> Iterator[Place]:
             raise RecipeError(
                 f"'runtime.strategy' is none, but torchrun started {world_size} processes; take auto"
             )
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # The others wait while the main process evaluates, which takes longer than torch's ten minutes.
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
         try:
             yield Place(device, dist.get_rank(), world_size)
         finally:

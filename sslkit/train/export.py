@@ -80,13 +80,18 @@ def load_backbone(run: str | Path, registry: Registry | None = None) -> Backbone
     section = BackboneSection(built["name"], args=built["args"])
     backbone = build_backbone(
         section,
-        registry or Registry.load(),
+        registry or Registry.load(kept_plugins(path.parent)),
         channels=built["channels"],
         image_size=built["image_size"],
         drop_path_rate=0.0,
     )
     load_weights(backbone, path)
     return backbone.eval()
+
+
+def kept_plugins(run_dir: Path) -> list[str]:
+    """The one-file plugins that a run keeps copies of."""
+    return [str(path.resolve()) for path in sorted((run_dir / "plugins").glob("*.py"))]
 
 
 def backbone_file(run: str | Path) -> Path:

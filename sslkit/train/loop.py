@@ -48,8 +48,12 @@ class Trainer:
     """The method, or the method under DistributedDataParallel."""
     dtype: torch.dtype
     stop_asked: Callable[[], bool] = lambda: False
+    reads_late: bool = False
+    """Read each step's numbers while the next one runs, so that no step waits for the device."""
     pending: list["Pending"] = field(default_factory=list)
     """Steps whose numbers have not been read from the device yet."""
+    clock: float = 0.0
+    """When the last step was read, or training went on after a pause."""
 
     @property
     def method(self) -> Method:
@@ -68,6 +72,8 @@ class Pending:
     record: dict[str, Any]
     names: tuple[str, ...]
     values: Tensor
+    waited: float
+    """Seconds that the step waited for data."""
 
 
 def build_trainer(
@@ -79,7 +85,8 @@ def build_trainer(
     schedules = Schedules(recipe.optim, recipe.optim.epochs * steps_per_epoch, steps_per_epoch)
     devices = [place.device] if place.device.type == "cuda" else None
     forward = DistributedDataParallel(method, device_ids=devices) if place.world_size > 1 else method
-    return Trainer(recipe, augmentation, place, schedules, state, forward, dtype)
+    late = place.device.type != "cpu"
+    return Trainer(recipe, augmentation, place, schedules, state, forward, dtype, reads_late=late)
 
 
 def train(
@@ -93,11 +100,12 @@ def train(
 ) -> None:
     """Train up to `last_step`.
 
-    `on_record` gets each step's record once its numbers are known and finite; `on_step` the progress and the
+    `on_record` gets each step's record once its numbers are known; `on_step` the progress and the
     last output of each step; `on_pause` is called between steps, with the progress of the step to come.
-    Raises `RunError` on a non-finite loss, `Stopped` where somebody asked for it.
+    Raises `RunError` where a number is not finite, `Stopped` where somebody asked for it.
     """
     state = trainer.state
+    trainer.clock = time.perf_counter()
     while state.step < last_step:
         progress = trainer.progress()
         started = time.perf_counter()
@@ -105,13 +113,15 @@ def train(
         waited = time.perf_counter() - started
         outputs, numbers = one_step(trainer, batch, progress)
         state.step += 1
-        read_numbers(trainer, on_record)  # of the step before: this one is not waited for
-        speed = Speed(trainer.recipe.optim.batch_size, time.perf_counter() - started, waited)
-        trainer.pending.append(_numbers(trainer, progress, outputs, numbers, speed))
-        if trainer.place.device.type == "cpu" or state.step == last_step:
+        trainer.pending.append(_numbers(trainer, progress, outputs, numbers, waited))
+        behind = 1 if trainer.reads_late and state.step < last_step else 0
+        if read_numbers(trainer, on_record, leave=behind):
             read_numbers(trainer, on_record)
+            raise Stopped
         on_step(progress, outputs[-1])
+        before = time.perf_counter()
         on_pause(trainer.progress())
+        trainer.clock += time.perf_counter() - before  # a pause is no training time
 
 
 def one_step(
@@ -150,16 +160,15 @@ def _micro_batches(trainer: Trainer, batch: "Batch", progress: Progress) -> Iter
     with seeded(seed, "augment", progress.step):
         params = trainer.augmentation.draw(trainer.recipe.optim.batch_size)
     rows = len(batch.canvas)
-    size = rows // count
+    share = rows // count
     for number in range(count):
-        part = slice(number * size, (number + 1) * size)
+        part = slice(number * share, (number + 1) * share)
         in_global_batch = slice(place.rank * rows + part.start, place.rank * rows + part.stop)
-        canvas = batch.canvas[part].to(place.device, non_blocking=True)  # [M, C, S, S]
-        views = trainer.augmentation.apply(
-            canvas, batch.size[part].to(place.device), params.rows(in_global_batch)
-        )
-        labels = None if batch.labels is None else batch.labels[part].to(place.device)
-        views = replace(views, labels=labels, indices=batch.indices[part].to(place.device))
+        canvas, size = (x[part].to(place.device, non_blocking=True) for x in (batch.canvas, batch.size))
+        views = trainer.augmentation.apply(canvas, size, params.rows(in_global_batch))
+        labels = None if batch.labels is None else batch.labels[part].to(place.device, non_blocking=True)
+        indices = batch.indices[part].to(place.device, non_blocking=True)
+        views = replace(views, labels=labels, indices=indices)
         yield MicroBatch(views, number, number == count - 1)
 
 
@@ -174,63 +183,71 @@ def _forward_backward(trainer: Trainer, part: MicroBatch, progress: Progress) ->
     return replace(output, loss=output.loss.detach())
 
 
-@dataclass(frozen=True)
-class Speed:
-    """How long a step took, and how much of it went into waiting for data."""
-
-    images: int
-    seconds: float
-    waited: float
-
-    def record(self) -> dict[str, float]:
-        return {"images_per_second": self.images / self.seconds, "data_wait": self.waited / self.seconds}
-
-
 def _numbers(
     trainer: Trainer,
     progress: Progress,
     outputs: Sequence[StepOutput],
     numbers: Mapping[str, Tensor | float],
-    speed: Speed,
+    waited: float,
 ) -> Pending:
     """Average the step's numbers over micro-batches and ranks, without reading them."""
-    metrics = [_metrics_of(output) for output in outputs]
+    metrics = [{"loss": output.loss, **output.metrics} for output in outputs]
     means = {name: torch.stack([m[name].float() for m in metrics]).mean() for name in metrics[0]}
+    means |= feature_spread(outputs)
     known = {name: value for name, value in numbers.items() if isinstance(value, float)}
     means |= {name: value.float() for name, value in numbers.items() if isinstance(value, Tensor)}
-    means["stop"] = torch.tensor(float(trainer.stop_asked()))
+    means["stop"] = torch.full_like(means["loss"], float(trainer.stop_asked()))
     values = mean_over_ranks(torch.stack([v.to(trainer.place.device) for v in means.values()]))
-    record = {"kind": "step", "step": progress.step + 1, "epoch": progress.epoch, **speed.record(), **known}
-    return Pending(record, tuple(means), values)
-
-
-def _metrics_of(output: StepOutput) -> dict[str, Tensor]:
-    spread = {} if output.features is None else {"feature_std": feature_std(output.features)}
-    return {"loss": output.loss, **output.metrics, **spread}
+    record = {"kind": "step", "step": progress.step + 1, "epoch": progress.epoch, **known}
+    return Pending(record, tuple(means), values, waited)
 
 
 @torch.no_grad()
-def feature_std(features: Tensor) -> Tensor:
-    """Spread of normalised features [B, D] over a batch, []: 1 at random, 0 for collapsed ones."""
-    x: Tensor = nn.functional.normalize(features.float(), dim=1)  # [B, D]
-    spread: Tensor = x.std(0, correction=0).mean() * x.shape[1] ** 0.5
-    return spread
+def feature_spread(outputs: Sequence[StepOutput]) -> dict[str, Tensor]:
+    """`feature_std`, the spread of normalised features over a step: 1 at random, 0 when collapsed."""
+    features = [output.features for output in outputs if output.features is not None]
+    if sum(len(f) for f in features) < 2:
+        return {}
+    x: Tensor = nn.functional.normalize(torch.cat(features).float(), dim=1)  # [B, D]
+    return {"feature_std": x.std(0, correction=0).mean() * x.shape[1] ** 0.5}
 
 
-def read_numbers(trainer: Trainer, on_record: Callable[[Mapping[str, Any]], None]) -> None:
-    """Read the waiting steps from the device; raises on a non-finite loss or a wish to stop."""
-    while trainer.pending:
+def read_numbers(trainer: Trainer, on_record: Callable[[Mapping[str, Any]], None], *, leave: int = 0) -> bool:
+    """Read all but the `leave` newest steps from the device; says whether somebody asked to stop.
+
+    Raises `RunError` on a loss, or without a scaler a gradient, that is not finite.
+    """
+    stop = False
+    while len(trainer.pending) > leave:
         oldest = trainer.pending.pop(0)
         values = dict(zip(oldest.names, oldest.values.tolist(), strict=True))
-        stop = values.pop("stop") > 0
-        record = {**oldest.record, **values}
+        stop |= values.pop("stop") > 0
+        record = {**oldest.record, **_speed(trainer, oldest.waited), **values}
         on_record(record)
-        if not math.isfinite(record["loss"]):
-            raise RunError(_NOT_FINITE.format(**record))
-        if stop:
-            raise Stopped
+        _check_finite(record, trainer.state.scaler)
+    return stop
 
 
-_NOT_FINITE = """the loss became {loss} at step {step} (lr {lr:.2g}, gradient norm {grad_norm:.3g})
+def _speed(trainer: Trainer, waited: float) -> dict[str, float]:
+    """Over the time since the step before was read, or since training went on after a pause."""
+    now = time.perf_counter()
+    seconds, trainer.clock = now - trainer.clock, now
+    images = trainer.recipe.optim.batch_size
+    return {"images_per_second": images / seconds, "data_wait": min(waited / seconds, 1.0)}
+
+
+def _check_finite(record: Mapping[str, Any], scaler: torch.amp.GradScaler) -> None:
+    if not math.isfinite(record["loss"]):
+        raise RunError(_NOT_FINITE.format(what="loss", value=record["loss"], **record))
+    if scaler.is_enabled():
+        if scaler.get_scale() < SMALLEST_SCALE:
+            raise RunError(_NOT_FINITE.format(what="fp16 scale", value=scaler.get_scale(), **record))
+    elif not math.isfinite(record["grad_norm"]):
+        raise RunError(_NOT_FINITE.format(what="gradient norm", value=record["grad_norm"], **record))
+
+
+SMALLEST_SCALE = 2.0**-14
+"""A scaler that has halved its factor down to this has skipped some thirty steps in a row."""
+_NOT_FINITE = """the {what} became {value} at step {step} (lr {lr:.2g}, gradient norm {grad_norm:.3g})
   the checkpoints before it are kept. What usually helps, in this order:
   a third of optim.lr, a longer optim.warmup_epochs, optim.clip.norm=0.3, runtime.precision=fp32"""

@@ -26,8 +26,9 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies matrices in bf16 faster than in float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # older torch does not tell
-    return device.type == "cpu" and bool(capabilities().get("amx_bf16"))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # older torch does not tell
+        return False
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:

@@ -1,11 +1,12 @@
 """The run directory: where it is, and what its `run.json` says."""
 
 import json
-import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -71,7 +72,11 @@ class RunDirectory:
         """The files that are listed in `skipped.jsonl`."""
         if not self.skipped.is_file():
             return set()
-        return {json.loads(line)["key"] for line in self.skipped.read_text("utf-8").splitlines()}
+        keys = set()
+        for line in self.skipped.read_text("utf-8").splitlines():
+            with suppress(ValueError):  # a line that a killed run left half written
+                keys.add(json.loads(line)["key"])
+        return keys
 
     def read_record(self) -> dict[str, Any]:
         """What `run.json` says; empty where there is none or it cannot be read."""
@@ -107,6 +112,22 @@ def choose_directory(name: str, out: str | Path | None, *, resume: bool) -> RunD
     return directory
 
 
+def claim(directory: RunDirectory, *, free_name: bool) -> RunDirectory:
+    """Create the directory of a new run; of two that start at once, each gets its own.
+
+    `free_name`: take the next free name where somebody was quicker; else that is a `RunError`.
+    """
+    path = directory.path
+    while True:
+        try:
+            path.mkdir(parents=True)
+            return RunDirectory(path)
+        except FileExistsError:
+            if not free_name:
+                return choose_directory("", path, resume=False)
+            path = _next_free(directory.path)
+
+
 def _taken(directory: RunDirectory) -> str:
     record = directory.read_record()
     what = "holds other files already" if not directory.holds_a_run else "holds a run already"
@@ -136,7 +157,8 @@ def _next_free(path: Path) -> Path:
 
 
 def _newest(name: str) -> Path:
-    found = [p for p in Path("runs").glob(f"{name}*") if RunDirectory(p).holds_a_run]
+    ours = re.compile(rf"{re.escape(name)}(-\d+)?")
+    found = [p for p in Path("runs").glob("*") if ours.fullmatch(p.name) and RunDirectory(p).holds_a_run]
     return max(found, key=lambda p: RunDirectory(p).record.stat().st_mtime, default=Path("runs") / name)
 
 
@@ -157,7 +179,6 @@ class Origin:
     platform: str = field(default_factory=platform.platform)
     packages: Mapping[str, str] = field(default_factory=lambda: {name: _version(name) for name in PACKAGES})
     git_commit: str | None = field(default_factory=lambda: _git_commit())
-    host_process: int = field(default_factory=os.getpid)
 
     def as_record(self) -> dict[str, Any]:
         """With the start's time, as `run.json` keeps it."""

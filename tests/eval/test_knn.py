@@ -86,6 +86,7 @@ class FakeSet:
     classes: tuple[str, ...] | None
     name: str = "fake"
     has_masks: bool = False
+    skipped: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.features.features)

@@ -6,7 +6,7 @@ python tests/train/golden.py      writes golden_dino.json anew: only if you mean
 # B images, C channels
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,7 @@ def run(
     place: Place | None = None,
     change: Callable[[Trainer], None] = lambda trainer: None,
     steps: int = STEPS,
+    on_record: Callable[[Mapping[str, Any]], None] = lambda record: None,
 ) -> Trajectory:
     """Train; `change` may spoil the trainer first."""
     place = place or Place(torch.device("cpu"))
@@ -144,11 +145,16 @@ def run(
     trajectory = Trajectory(trainer, start)
     method.register_forward_pre_hook(lambda module, args: trajectory.views.append(args[0]))
     change(trainer)
+
+    def hear(record: Mapping[str, Any]) -> None:
+        trajectory.records.append(dict(record))
+        on_record(record)
+
     train(
         trainer,
         batches(place),
         steps,
-        on_record=lambda record: trajectory.records.append(dict(record)),
+        on_record=hear,
         on_step=_ignore,
         on_pause=lambda progress: None,
     )

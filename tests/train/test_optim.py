@@ -13,7 +13,7 @@ from sslkit.train.optim import Schedules, build_optimizer, clip_gradients, set_s
 
 
 class Toy(nn.Module):
-    """A matrix, a vector, a bias, a [K, 1] gain and a position embedding, each treated by the authors' rule."""
+    """A matrix, a vector, a bias, a [K, 1] gain and a position embedding: each has its rule."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,0 +1,64 @@
+"""What trackers are told at the two ends of a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sslkit.recipe.schema import Recipe
+from sslkit.train.export import FILE_NAME, timm_call
+from sslkit.train.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from sslkit.session import Session
+
+
+def start_record(session: "Session") -> dict[str, Any]:
+    """What the run is: device, data, model, length."""
+    recipe, method, data = session.recipe, session.trainer.method, session.data
+    return {
+        "kind": "start",
+        "name": recipe.name,
+        "variant": session.loaded.variant,
+        "device": str(session.place.device),
+        "threads": torch.get_num_threads(),
+        "precision": recipe.runtime.precision,
+        "world_size": session.place.world_size,
+        "data": describe_data(recipe),
+        "train_images": len(data),
+        "test_images": len(session.eval_data.test),
+        "classes": None if data.classes is None else len(data.classes),
+        "model": recipe.backbone.name,
+        "parameters": sum(p.numel() for p in method.encoder.parameters()),
+        "head": None if method.prototypes is None else f"{method.prototypes:,} outputs",
+        "run_dir": str(session.directory.path),
+        "total_steps": session.last_step,
+        "steps_per_epoch": session.trainer.schedules.steps_per_epoch,
+        "epochs": recipe.optim.epochs,
+        "start_step": session.first_step,
+        "closing": recipe.closing,
+        "notes": session.notes,
+    }
+
+
+def end_record(session: "Session", status: str, seconds: float, message: str | None) -> dict[str, Any]:
+    """What came out and where it is."""
+    directory: RunDirectory = session.directory
+    backbone = directory.path / FILE_NAME
+    return {
+        "kind": "end",
+        "status": status,
+        "seconds": seconds,
+        "run_dir": str(directory.path),
+        "backbone": str(backbone) if backbone.is_file() else None,
+        "timm": timm_call(session.trainer.method.encoder),
+        "figures": [str(p) for p in sorted(directory.figures.glob("*.png"))],
+        "skipped": len(directory.skipped_keys()),
+        "error": message,
+    }
+
+
+def describe_data(recipe: Recipe) -> str:
+    """The data in a few words."""
+    root = recipe.data.root
+    return recipe.data.name if root is None else f"{recipe.data.name} {Path(root)}"
