@@ -8,10 +8,7 @@ def test_it_conforms():
 
 # G global views, L local views, B images
 
-import ast
-import inspect
 import math
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -23,6 +20,7 @@ from sslkit.core.backbone import Backbone
 from sslkit.core.method import Method, Progress, StepOutput, Views
 from sslkit.core.randomness import seeded
 from sslkit.nn.backbones import timm_backbone
+from sslkit.recipe.explain import field_meanings
 
 BATCH, IMAGE, CROP, CLASSES = 8, 32, 16, 4
 
@@ -133,31 +131,8 @@ def make_views(local_count: int = 2, batch: int = BATCH, channels: int = 3) -> V
 def check_config(config: type) -> None:
     """A component's `Config` is a dataclass with a docstring under every field."""
     assert is_dataclass(config), f"{config!r} is no dataclass: write @dataclass above it"
-    bare = [f.name for f in fields(config) if f.name not in field_docs(config)]
+    bare = [f.name for f in fields(config) if f.name not in field_meanings(config)]
     assert not bare, f"{config.__name__} has fields without a docstring under them: {', '.join(bare)}"
-
-
-def field_docs(config: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass and of the dataclasses that it inherits from."""
-    found: dict[str, str] = {}
-    for cls in reversed(config.__mro__):
-        if is_dataclass(cls):
-            found |= _docs_in(ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0])
-    return found
-
-
-def _docs_in(cls: ast.stmt) -> dict[str, str]:
-    assert isinstance(cls, ast.ClassDef)
-    pairs = zip(cls.body, cls.body[1:], strict=False)
-    return {
-        field.target.id: inspect.cleandoc(doc.value.value)
-        for field, doc in pairs
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(doc, ast.Expr)
-        and isinstance(doc.value, ast.Constant)
-        and isinstance(doc.value.value, str)
-    }
 
 
 def loss_is_finite_and_has_a_gradient(kit: Kit) -> None:

@@ -9,8 +9,6 @@ The artwork is OpenMoji's (https://openmoji.org, CC BY-SA 4.0); it comes with th
 import hashlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -23,6 +21,7 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from sslkit.data.cache import cache_folder, write_aside
 from sslkit.errors import DataError
 
 RENDERER = 1  # raise it when the same configuration gives other pixels: it is part of the cache's key
@@ -147,7 +146,7 @@ def load_scenes(config: ScenesConfig, split: str) -> Scenes:
     cannot be written.
     """
     check_config(config, split)
-    path = _cache_folder() / "scenes" / f"{split}-{_fingerprint(config, split)}.npz"
+    path = cache_folder() / "scenes" / f"{split}-{_fingerprint(config, split)}.npz"
     scenes = _read(path)
     if scenes is None:
         scenes = _render_all(config, split)
@@ -327,12 +326,6 @@ def _fingerprint(config: ScenesConfig, split: str) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _cache_folder() -> Path:
-    if own := os.environ.get("SSLKIT_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sslkit"
-
-
 def _read(path: Path) -> Scenes | None:
     """The scenes in `path`; None if there is no such file or it is damaged (zip checks its own sums)."""
     try:
@@ -343,12 +336,9 @@ def _read(path: Path) -> Scenes | None:
 
 
 def _write(path: Path, scenes: Scenes) -> None:
-    """Write aside, then rename: two processes at once both leave a whole file."""
+    """Two processes at once both leave a whole file."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            np.savez(file, **vars(scenes))
-        Path(file.name).replace(path)
+        write_aside(path, lambda file: np.savez(file, **vars(scenes)))
     except OSError as error:
         raise DataError(
             f"cannot keep the demo scenes in {path.parent}: {error.strerror}; "

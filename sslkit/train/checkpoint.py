@@ -96,14 +96,18 @@ def load(state: TrainState, path: Path) -> None:
 def load_method(method: nn.Module, path: Path) -> None:
     """The method's weights and buffers alone; every tensor must match."""
     saved, own = load_file(path / FILES[0]), method.state_dict()
-    wrong = sorted(saved.keys() ^ own.keys())
-    wrong += [k for k in saved.keys() & own.keys() if saved[k].shape != own[k].shape]
-    if wrong:
+    if wrong := mismatches(saved, own):
         raise RunError(
             f"{path} does not fit this method: {len(wrong)} of {len(own)} tensors are missing, too many or of"
             f" another shape, such as {', '.join(wrong[:3])}\n  resume with the recipe in the run directory"
         )
     method.load_state_dict(saved)
+
+
+def mismatches(saved: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """Names that only one side has, or that have another shape."""
+    shapes = [k for k in saved.keys() & own.keys() if saved[k].shape != own[k].shape]
+    return sorted([*(saved.keys() ^ own.keys()), *shapes])
 
 
 def _state_json(state: TrainState, folder: Path) -> dict[str, Any]:

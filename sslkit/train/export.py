@@ -12,6 +12,7 @@ from sslkit.core.backbone import Backbone
 from sslkit.errors import RunError
 from sslkit.plugins import Registry
 from sslkit.recipe.schema import BackboneSection
+from sslkit.train.checkpoint import mismatches
 
 FILE_NAME = "backbone.safetensors"
 
@@ -117,9 +118,7 @@ def load_weights(backbone: Backbone, path: Path) -> None:
     """Load all of a `backbone.safetensors` (or a run directory's) into a backbone, or nothing."""
     path = backbone_file(path)
     saved, own = load_file(path), backbone.network.state_dict()
-    wrong = sorted(saved.keys() ^ own.keys())
-    wrong += [k for k in saved.keys() & own.keys() if saved[k].shape != own[k].shape]
-    if wrong:
+    if wrong := mismatches(saved, own):
         raise RunError(
             f"{path} does not fit the backbone: {len(wrong)} tensors are missing, too many or of another"
             f" shape, such as {', '.join(wrong[:3])}\n  it holds {_metadata(path).get('name', 'a network')}"
