@@ -18,7 +18,7 @@ from sslkit.core.evaluator import EvalData, Evaluator, Result, Subject
 from sslkit.core.method import Progress, StepOutput
 from sslkit.core.tracker import Trackers
 from sslkit.data.loader import Batch, canvas_side, train_loader
-from sslkit.data.open import open_train
+from sslkit.data.open import open_all
 from sslkit.errors import RunError, SslkitError
 from sslkit.eval.evaluate import Skipped, eval_record, evaluate
 from sslkit.eval.features import Context
@@ -30,7 +30,7 @@ from sslkit.stations import (
     build_method,
     check_batch,
     check_sizes,
-    open_eval_sets,
+    eval_sets,
 )
 from sslkit.summary import end_record, start_record
 from sslkit.train import checkpoint
@@ -63,9 +63,9 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest, *, resumes: bool = 
     """
     recipe, registry = loaded.recipe, loaded.registry
     check_batch(recipe, place)
-    data = open_train(recipe, registry)
+    data, bank, queries = open_all(recipe, registry)
     steps_per_epoch = len(data) // recipe.optim.batch_size
-    eval_data, evaluators = open_eval_sets(recipe, registry), build_evaluators(recipe, registry)
+    eval_data, evaluators = eval_sets(bank, queries, recipe), build_evaluators(recipe, registry)
     augmentation = build_augmentation(recipe, registry).to(place.device)
     classes = None if data.classes is None else len(data.classes)
     facts = Facts(augmentation.image_size, steps_per_epoch, classes)

@@ -116,7 +116,11 @@ def build_evaluators(recipe: Recipe, registry: Registry) -> dict[str, Evaluator]
 
 def open_eval_sets(recipe: Recipe, registry: Registry) -> EvalData:
     """Memory bank and queries, resized and cropped as the recipe says."""
-    bank, queries = open_eval(recipe, registry)
+    return eval_sets(*open_eval(recipe, registry), recipe)
+
+
+def eval_sets(bank: Dataset, queries: Dataset, recipe: Recipe) -> EvalData:
+    """Two data sets as evaluators see them."""
     formats = image_format(recipe)
     name, split, eval_split = _names(recipe)
     return EvalData(

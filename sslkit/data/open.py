@@ -26,6 +26,15 @@ HELD_OUT = 0.1
 _LABELS = ("auto", "folders", "none")
 
 
+def open_all(recipe: Recipe, registry: "Registry") -> tuple[Dataset, Dataset, Dataset]:
+    """What `open_train` and `open_eval` give, with nothing opened twice: listing a large tree takes long."""
+    if recipe.eval.data is not None:
+        return open_train(recipe, registry), *open_eval(recipe, registry)
+    train, queries = _open_pair(recipe.data, recipe.data_config, registry)
+    check_enough(len(train), recipe.optim.batch_size)
+    return train, train, _with_classes_of(train, queries)
+
+
 def open_train(recipe: Recipe, registry: "Registry") -> Dataset:
     """The images to train on, without those that are held out for evaluation.
 

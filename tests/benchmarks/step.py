@@ -1,11 +1,10 @@
 """CPU seconds and memory of one DINO step (ViT-S/8), ours against the authors' way.
 
-python tests/benchmarks/step.py [rounds] [--variants]
+python tests/benchmarks/step.py [rounds [variants]]
 
-Both start from the same weights and do two steps, which must agree; then they take turns in one process, and
-the best of `rounds` counts. A part is forwards and backwards. MiB is the distinct memory kept for the backward
-pass, without parameters. `--variants` adds the authors' way with the head applied to each view alone, and with
-attention as an explicit softmax, as in the authors' own ViT.
+Two steps of each from the same weights must agree; then they take turns, and the best of `rounds` counts. A
+part is forwards and backwards; MiB is the distinct memory kept for backward, without parameters. `variants`:
+the authors' way with the head on each view alone, and with attention as an explicit softmax (their own ViT).
 """
 
 # V views (the two global ones first), B images, D features, K prototypes
@@ -35,7 +34,6 @@ from sslkit.nn.backbones import timm_backbone
 from sslkit.recipe.schema import Component, OptimSection, Recipe
 from sslkit.train import loop
 from sslkit.train.distributed import Place
-from sslkit.train.optim import clip_gradients
 
 IMAGES, GLOBAL, LOCAL, STEPS = 8, 64, 32, 1000
 CONFIG = DINOConfig(freeze_last_layer_epochs=0)
@@ -80,11 +78,9 @@ class MultiCrop(nn.Module):
         for end in counts.cumsum(0).tolist():
             features = torch.cat([features, self.backbone(torch.cat(crops[start:end]))])  # [V B, D]
             start = end
-        if not self.head_per_view:
-            return self.head(features)  # type: ignore[no-any-return]
-        images = len(crops[0])
-        starts = range(0, len(features), images)
-        return torch.cat([self.head(features[i : i + images]) for i in starts])  # [V B, K]
+        size = IMAGES if self.head_per_view else len(features)
+        outputs = [self.head(features[i : i + size]) for i in range(0, len(features), size)]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)  # [V B, K]
 
 
 class Authors:
@@ -98,12 +94,6 @@ class Authors:
         decay, exempt = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim == 1]
         groups: list[dict[str, Any]] = [{"params": decay}, {"params": exempt, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, foreach=False, fused=False)
-
-    def become(self, variant: str) -> None:
-        for network in (self.student, self.teacher):
-            network.head_per_view = variant == HEAD
-            for block in network.backbone.blocks:
-                block.attn.fused_attn = variant != ATTENTION
 
     def step(self, crops: list[Tensor], number: int) -> Tensor:
         for group in self.optimizer.param_groups:
@@ -161,9 +151,8 @@ def check(take: Callable[[str, int], tuple[Tensor, Any]], method: Any, authors: 
     for number in range(2):
         torch.testing.assert_close(take("ours", number)[0], take("authors", number)[0], rtol=1e-5, atol=0)
     for whose, limit in (("student", 1e-3), ("teacher", 1e-2)):
-        parts = [weights(getattr(method, whose)), weights(getattr(method, f"{whose}_head"))]
-        ours, theirs = torch.cat(parts), weights(getattr(authors, whose))
-        apart = float((ours - theirs).norm() / (ours - start).norm())
+        ours = torch.cat([weights(getattr(method, whose + part)) for part in ("", "_head")])
+        apart = float((ours - weights(getattr(authors, whose))).norm() / (ours - start).norm())
         print(f"{whose}s after 2 steps: {apart:.1e} of their way apart")
         assert apart < limit, "these are not the same steps"
 
@@ -181,18 +170,18 @@ def main(rounds: int, names: list[str]) -> None:
     batch = Batch(torch.zeros(IMAGES, 1), torch.zeros(IMAGES, 2), None, torch.arange(IMAGES))
 
     def take(name: str, number: int) -> tuple[Tensor, dict[str, float]]:
-        authors.become(name)
+        for network in (authors.student, authors.teacher):
+            network.head_per_view = name == HEAD
+            for block in network.backbone.blocks:
+                block.attn.fused_attn = name != ATTENTION
         laps.start()
         ours = partial(loop.one_step, trainer, batch, Progress(number, STEPS, STEPS))
         loss = ours()[0][0].loss if name == "ours" else authors.step(crops, number)
         laps.end("EMA")
         return loss, laps.seconds
 
-    def clip_after_backward(*args: Any) -> Tensor:
-        laps.end("backbone")
-        return clip_gradients(*args)
-
-    with patch.object(loop, "clip_gradients", clip_after_backward):
+    # called right after backward; without fp16 it does nothing
+    with patch.object(trainer.state.scaler, "unscale_", lambda _: laps.end("backbone")):
         check(take, method, authors)
         parameters = [*method.parameters(), *authors.student.parameters()]
         saved = {name: saved_mebibytes(partial(take, name, 2), parameters) for name in names}
@@ -207,5 +196,4 @@ def main(rounds: int, names: list[str]) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    counts = [int(word) for word in sys.argv[1:] if word.isdigit()]
-    main(counts[0] if counts else 3, ["ours", "authors", *VARIANTS * ("--variants" in sys.argv)])
+    main(int(sys.argv[1]) if sys.argv[1:] else 3, ["ours", "authors", *VARIANTS * ("variants" in sys.argv)])
