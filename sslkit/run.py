@@ -3,7 +3,6 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from sslkit.core.evaluator import Result, Subject
 from sslkit.core.tracker import Record
 from sslkit.errors import RecipeError, RunError
-from sslkit.eval.evaluate import Skipped, eval_record, evaluate
-from sslkit.eval.features import Context
+from sslkit.eval.evaluate import Skipped, eval_record
+from sslkit.evaluation import Evaluation
 from sslkit.recipe.load import Loaded, differences, load_recipe
 from sslkit.session import RunResult, prepare
 from sslkit.stations import Facts, build_evaluators, build_method, open_eval_sets
@@ -21,7 +20,7 @@ from sslkit.train import checkpoint
 from sslkit.train.checkpoint import checkpoints
 from sslkit.train.distributed import is_first_process, process_group
 from sslkit.train.export import FILE_NAME, load_backbone
-from sslkit.train.precision import autocast, compute_dtype
+from sslkit.train.precision import compute_dtype
 from sslkit.train.rundir import RunDirectory, choose_directory
 from sslkit.train.signals import StopRequest, stop_request
 from sslkit.train.trackers import JsonLines
@@ -156,14 +155,16 @@ def evaluate_run(
     loaded = _load(directory.path, words, plugins=plugins, no_plugins=no_plugins)
     recipe = loaded.recipe
     with process_group(recipe.runtime) as place:
-        data = open_eval_sets(recipe, loaded.registry)
-        subject, step = _subject(loaded, directory, path)
-        subject.backbone.to(place.device)
         evaluators = build_evaluators(recipe, loaded.registry)
         chosen = {name: evaluators[name] for name in on} if on else evaluators
-        dtype = compute_dtype(recipe.runtime.precision, place.device)
-        context = Context(subject, place.device, directory.figures, partial(autocast, place.device, dtype))
-        found = dict(evaluate(chosen, subject, data, context))
+        data, dtype = (
+            open_eval_sets(recipe, loaded.registry),
+            compute_dtype(recipe.runtime.precision, place.device),
+        )
+        subject, step = _subject(loaded, directory, path)
+        subject.backbone.to(place.device)
+        evaluation = Evaluation(chosen, data, place.device, dtype)
+        found = dict(evaluation.results(subject, directory.figures))
     for name, result in found.items():
         if isinstance(result, Skipped) and name in on:
             raise RunError(f"{name} cannot be asked: {result.reason}")

@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,13 @@ import torch
 from sslkit.augment.build import build_augmentation
 from sslkit.core.collectives import barrier, broadcast_text
 from sslkit.core.dataset import Dataset
-from sslkit.core.evaluator import EvalData, Evaluator, Result, Subject
+from sslkit.core.evaluator import Subject
 from sslkit.core.method import Progress, StepOutput
 from sslkit.core.tracker import Trackers
 from sslkit.data.loader import Batch, canvas_side, train_loader
 from sslkit.data.open import open_all
 from sslkit.errors import RunError, SslkitError
-from sslkit.eval.evaluate import Skipped, eval_record, evaluate
-from sslkit.eval.features import Context
+from sslkit.evaluation import Evaluation
 from sslkit.recipe.load import Loaded, to_yaml
 from sslkit.recipe.schema import Recipe
 from sslkit.stations import (
@@ -38,7 +36,6 @@ from sslkit.train.distributed import Place
 from sslkit.train.export import FILE_NAME, save_backbone
 from sslkit.train.health import Watch
 from sslkit.train.loop import Stopped, Trainer, build_trainer, read_numbers, train
-from sslkit.train.precision import autocast
 from sslkit.train.rundir import Origin, RunDirectory, claim, now, write_aside
 from sslkit.train.signals import StopRequest
 from sslkit.train.trackers import JsonLines, cut_after, read_records
@@ -65,7 +62,7 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest, *, resumes: bool = 
     check_batch(recipe, place)
     data, bank, queries = open_all(recipe, registry)
     steps_per_epoch = len(data) // recipe.optim.batch_size
-    eval_data, evaluators = eval_sets(bank, queries, recipe), build_evaluators(recipe, registry)
+    sets, evaluators = eval_sets(bank, queries, recipe), build_evaluators(recipe, registry)
     augmentation = build_augmentation(recipe, registry).to(place.device)
     classes = None if data.classes is None else len(data.classes)
     facts = Facts(augmentation.image_size, steps_per_epoch, classes)
@@ -73,7 +70,8 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest, *, resumes: bool = 
     check_sizes(method.encoder, {*augmentation.view_sizes, recipe.eval.crop}, recipe, place)
     trainer = build_trainer(recipe, method, augmentation, place, steps_per_epoch)
     trainer.stop_asked = lambda: stop.asked
-    return Session(loaded, place, stop, trainer, facts, data, eval_data, evaluators)
+    evaluation = Evaluation(evaluators, sets, place.device, trainer.dtype)
+    return Session(loaded, place, stop, trainer, facts, data, evaluation)
 
 
 @dataclass
@@ -86,14 +84,10 @@ class Session:
     trainer: Trainer
     facts: Facts
     data: Dataset
-    eval_data: EvalData
-    evaluators: dict[str, Evaluator]
+    evaluation: Evaluation
     trackers: Trackers = field(default_factory=Trackers)
     directory: RunDirectory = field(default_factory=lambda: RunDirectory(Path()))
-    metrics: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    told: set[str] = field(default_factory=set)
-    """Evaluators whose absence was told."""
     looked: set[int] = field(default_factory=set)
     """Steps that were evaluated and judged, also before a resume."""
     first_step: int = 0
@@ -190,7 +184,7 @@ class Session:
             if record["kind"] == "step":
                 self.watch.see(record)
             elif record["kind"] == "eval":
-                self._keep_metrics(record["evaluator"], record["metrics"])
+                self.evaluation.keep(record["evaluator"], record["metrics"])
             elif record["kind"] == "health":
                 self.looked.add(record["step"])
 
@@ -204,8 +198,8 @@ class Session:
                 self._train()
                 self._finish()
         except Stopped:
-            return RunResult(self.directory.path, "stopped", self.metrics, self.stop.exit_code)
-        return RunResult(self.directory.path, "finished", self.metrics)
+            return RunResult(self.directory.path, "stopped", self.evaluation.metrics, self.stop.exit_code)
+        return RunResult(self.directory.path, "finished", self.evaluation.metrics)
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
@@ -318,33 +312,15 @@ class Session:
 
     def _evaluate(self) -> None:
         if self.place.is_main:
-            for name, result in self._results():
-                self._on_result(name, result)
-            for image_set in (self.eval_data.train, self.eval_data.test):
-                for key, reason in image_set.skipped.items():
-                    self.directory.list_skipped(key, reason)
+            method = self.trainer.method
+            subject = Subject(method.encoder, method)
+            for record in self.evaluation.records(subject, self.step, self.directory.figures):
+                self.trackers.log(record)
+            for title, path in self.evaluation.figures.items():
+                self.trackers.figure(title, path)
+            for key, reason in self.evaluation.skipped():
+                self.directory.list_skipped(key, reason)
         barrier()
-
-    def _results(self) -> Iterator[tuple[str, Result | Skipped]]:
-        method, device = self.trainer.method, self.place.device
-        subject = Subject(method.encoder, method)
-        mixed = partial(autocast, device, self.trainer.dtype)
-        context = Context(subject, device, self.directory.figures, mixed)
-        return evaluate(self.evaluators, subject, self.eval_data, context)
-
-    def _on_result(self, name: str, result: Result | Skipped) -> None:
-        if isinstance(result, Skipped):
-            if name not in self.told:
-                self.trackers.log({"kind": "note", "text": f"{name} is skipped: {result.reason}"})
-            self.told.add(name)
-            return
-        self._keep_metrics(name, result.metrics)
-        self.trackers.log(eval_record(self.step, name, self.eval_data.test, result))
-        for title, path in result.figures.items():
-            self.trackers.figure(title, path)
-
-    def _keep_metrics(self, evaluator: str, metrics: Mapping[str, float]) -> None:
-        self.metrics |= {f"{evaluator}/{key}": value for key, value in metrics.items()}
 
     def _judge(self) -> None:
         verdict = self.watch.verdict()
@@ -365,7 +341,7 @@ class Session:
         self._notify("sslkit_run_finished", run_dir=self.directory.path, error=error)
         message = None if error is None or status == "stopped" else str(error) or type(error).__name__
         self.directory.update_record(
-            status=status, ended=now(), error=message, step=self.step, metrics=self.metrics
+            status=status, ended=now(), error=message, step=self.step, metrics=self.evaluation.metrics
         )
         self.trackers.log(end_record(self, status, time.monotonic() - self.started, message))
         self.trackers.close()

@@ -26,7 +26,7 @@ def start_record(session: "Session") -> dict[str, Any]:
         "world_size": session.place.world_size,
         "data": describe_data(recipe),
         "train_images": len(data),
-        "test_images": len(session.eval_data.test),
+        "test_images": len(session.evaluation.data.test),
         "classes": None if data.classes is None else len(data.classes),
         "model": recipe.backbone.name,
         "parameters": sum(p.numel() for p in method.encoder.parameters()),

@@ -1,0 +1,54 @@
+"""A run's evaluators, asked again and again while it trains."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sslkit.core.evaluator import EvalData, Evaluator, Result, Subject
+from sslkit.eval.evaluate import Skipped, eval_record, evaluate
+from sslkit.eval.features import Context
+from sslkit.train.precision import autocast
+
+
+@dataclass
+class Evaluation:
+    """Evaluators and their data, and what they found last."""
+
+    evaluators: dict[str, Evaluator]
+    data: EvalData
+    device: torch.device
+    dtype: torch.dtype
+    metrics: dict[str, float] = field(default_factory=dict)
+    """The last of each, such as {"knn/top1_k20": 0.81}."""
+    figures: dict[str, Path] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    """Evaluators whose absence was told."""
+
+    def results(self, subject: Subject, figures: Path) -> Iterator[tuple[str, Result | Skipped]]:
+        """Each evaluator's answer; pictures go to the folder `figures`."""
+        mixed = partial(autocast, self.device, self.dtype)
+        return evaluate(self.evaluators, subject, self.data, Context(subject, self.device, figures, mixed))
+
+    def records(self, subject: Subject, step: int, figures: Path) -> Iterator[dict[str, Any]]:
+        """A line for metrics.jsonl from each evaluator, or once a note on why one is skipped."""
+        for name, result in self.results(subject, figures):
+            if isinstance(result, Result):
+                self.keep(name, result.metrics)
+                self.figures |= result.figures
+                yield eval_record(step, name, self.data.test, result)
+            elif name not in self.told:
+                self.told.add(name)
+                yield {"kind": "note", "text": f"{name} is skipped: {result.reason}"}
+
+    def keep(self, evaluator: str, metrics: Mapping[str, float]) -> None:
+        """Remember an evaluator's numbers as the last."""
+        self.metrics |= {f"{evaluator}/{key}": value for key, value in metrics.items()}
+
+    def skipped(self) -> Iterator[tuple[str, str]]:
+        """Images that could not be read, with the reason."""
+        for image_set in (self.data.train, self.data.test):
+            yield from image_set.skipped.items()
