@@ -155,33 +155,37 @@ def pixels(train: ImageSet, test: ImageSet) -> tuple[float, float | None]:
     return found[0], found[1]
 
 
-def masks(backbone: Backbone, test: ImageSet) -> tuple[float, float] | None:
-    """Jaccard of the 60 % mass masks: best head of each image, and the best head for all images."""
+def masks(backbone: Backbone, test: ImageSet) -> tuple[float, ...] | None:
+    """How the attention sits on the objects.
+
+    Jaccard of the 60 % mass masks (best head of each image; best head for all images), and the share of the
+    attention that lies on the object, mean of the heads.
+    """
     if not test.has_masks:
         return None
-    scores = [score for batch in test.batches() for score in _jaccards(backbone, batch.images, batch.masks)]
-    if not scores:
+    found = [part for batch in test.batches() for part in _attention(backbone, batch.images, batch.masks)]
+    if not found:
         return None
-    by_head = torch.stack(scores)  # [N, H]
-    return by_head.amax(1).mean().item(), by_head.mean(0).max().item()
+    jaccard, mass = (torch.cat(parts) for parts in zip(*found, strict=True))  # [N, H] each
+    return jaccard.amax(1).mean().item(), jaccard.mean(0).max().item(), mass.mean().item()
 
 
-def _jaccards(backbone: Backbone, images: Tensor, truth: Tensor | None) -> Iterator[Tensor]:
+def _attention(backbone: Backbone, images: Tensor, truth: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
     attention = backbone.cls_attention(images)  # [B, H, N]
     if attention is None or truth is None:
         return
-    side = images.shape[-1]
-    rows = round(attention.shape[-1] ** 0.5)
-    found = mass_mask(attention, MASS).unflatten(-1, (rows, rows)).float()  # [B, H, rows, rows]
-    found = nn.functional.interpolate(found, size=(side, side), mode="nearest") > 0.5  # [B, H, S, S]
-    both = (found & truth[:, None]).sum((2, 3))
-    either = (found | truth[:, None]).sum((2, 3))
-    yield from both / either.clamp(min=1)
+    side, rows = images.shape[-1], round(attention.shape[-1] ** 0.5)
+    mask = mass_mask(attention, MASS).unflatten(-1, (rows, rows)).float()  # [B, H, rows, rows]
+    mask = nn.functional.interpolate(mask, size=(side, side), mode="nearest") > 0.5  # [B, H, S, S]
+    both, either = (mask & truth[:, None]).sum((2, 3)), (mask | truth[:, None]).sum((2, 3))
+    covered = nn.functional.adaptive_avg_pool2d(truth[:, None].float(), rows).flatten(2)  # [B, 1, N]
+    on_object = (attention * covered).sum(-1) / attention.sum(-1)  # [B, H]
+    yield both / either.clamp(min=1), on_object
 
 
 def table(experiments: Sequence[Experiment], found: dict[str, Any]) -> str:
     lines = [
-        "| run | seeds | steps, one thread | pixels | untrained | trained | masks, untrained | trained |",
+        "| run | seeds | steps, one thread | pixels | untrained | trained | attention, untrained | trained |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for e in experiments:

@@ -94,9 +94,16 @@ def test_a_signal_stops_with_a_checkpoint_and_the_line_to_go_on(
 
 
 @pytest.mark.slow
-def test_two_processes_are_one(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", ["vit", "conv"])
+def test_two_processes_are_one(tmp_path: Path, network: str) -> None:
+    with_batch_norm = {"name": "conv_pocket", "args": {"output_stride": 8}}
+    words = tiny_recipe(make_photos(tmp_path / "photos"))
+    if network == "conv":
+        words["backbone"] = with_batch_norm
+    recipe = write(tmp_path, words)
     no_draws = "backbone.drop_path_rate=0"  # drop path differs by rank on purpose
-    assert sslkit("run", recipe, no_draws, "--out", "one", cwd=tmp_path).returncode == 0
+    done = sslkit("run", recipe, no_draws, "--out", "one", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words += ["-m", "sslkit.cli", "run", str(recipe), no_draws, "--out", "two"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

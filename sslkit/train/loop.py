@@ -21,6 +21,7 @@ from sslkit.core.collectives import mean_over_ranks
 from sslkit.core.method import Method, Progress, StepOutput, Views
 from sslkit.core.randomness import seeded
 from sslkit.errors import RunError
+from sslkit.nn.batch_norm import synchronised
 from sslkit.recipe.schema import Recipe
 from sslkit.train.checkpoint import TrainState
 from sslkit.train.distributed import Place
@@ -84,6 +85,7 @@ def build_trainer(
     state = TrainState(method, build_optimizer(method, recipe.optim), gradient_scaler(place.device, dtype))
     schedules = Schedules(recipe.optim, recipe.optim.epochs * steps_per_epoch, steps_per_epoch)
     devices = [place.device] if place.device.type == "cuda" else None
+    synchronised(method)
     forward = DistributedDataParallel(method, device_ids=devices) if place.world_size > 1 else method
     late = place.device.type != "cpu"
     return Trainer(recipe, augmentation, place, schedules, state, forward, dtype, reads_late=late)
