@@ -96,11 +96,10 @@ def test_a_signal_stops_with_a_checkpoint_and_the_line_to_go_on(
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["vit", "conv"])
 def test_two_processes_are_one(tmp_path: Path, network: str) -> None:
-    with_batch_norm = {"name": "conv_pocket", "args": {"output_stride": 8}}
-    words = tiny_recipe(make_photos(tmp_path / "photos"))
-    if network == "conv":
-        words["backbone"] = with_batch_norm
-    recipe = write(tmp_path, words)
+    content = tiny_recipe(make_photos(tmp_path / "photos"))
+    if network == "conv":  # with batch norm
+        content["backbone"] = {"name": "conv_pocket", "args": {"output_stride": 8}}
+    recipe = write(tmp_path, content)
     no_draws = "backbone.drop_path_rate=0"  # drop path differs by rank on purpose
     done = sslkit("run", recipe, no_draws, "--out", "one", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -58,11 +58,13 @@ def joined_statistics(x: Tensor) -> Statistics:
     return Statistics(mean, (share * (variances + (means - mean) ** 2)).sum(0), count)
 
 
-def normalise(x: Tensor, weight: Tensor | None, bias: Tensor | None, joined: Statistics, eps: float) -> Tensor:
-    """[B, C, ...] -> [B, C, ...] with the gradient that also flows through `joined`, all of whose ranks call it.
+def normalise(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, joined: Statistics, eps: float
+) -> Tensor:
+    """[B, C, ...] -> [B, C, ...], with the gradient that flows through `joined` too. All ranks must call it.
 
-    The gradient that reaches `x` is of the sum over all ranks' losses, as in `collectives.all_gather`; those of
-    `weight` and `bias` are this rank's part.
+    The gradient that reaches `x` is that of the sum over all ranks' losses, as in `collectives.all_gather`;
+    those of `weight` and `bias` are this rank's part.
     """
     y: Tensor = _Normalise.apply(x, weight, bias, *joined, eps)
     return y
@@ -83,8 +85,8 @@ class _Normalise(torch.autograd.Function):
         eps: float,
     ) -> Tensor:
         ctx.save_for_backward(x, weight, mean, (var + eps).rsqrt(), count)
-        affine = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
-        return F.batch_norm(x, mean, var, *affine, training=False, eps=eps)
+        scale, shift = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
+        return F.batch_norm(x, mean, var, scale, shift, training=False, eps=eps)
 
     @staticmethod
     @once_differentiable
