@@ -2,7 +2,6 @@
 
 # B images of this rank, C channels, R ranks
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -25,11 +24,12 @@ def synchronised(module: nn.Module) -> nn.Module:
         return module
     from timm.layers import BatchNormAct2d  # late: only several processes wait for timm here
 
-    after: dict[type, tuple[str, ...]] = {BatchNormAct2d: ("drop", "act")}
-    after |= dict.fromkeys((nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d), ())
+    plain = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    classes: dict[type, type] = {base: _synchronised_class(base) for base in plain}
+    classes[BatchNormAct2d] = _synchronised_class(BatchNormAct2d, after=("drop", "act"))
     for norm in module.modules():
-        if type(norm) in after:
-            norm.__class__ = _synchronised_class(type(norm), after[type(norm)])
+        if type(norm) in classes:
+            norm.__class__ = classes[type(norm)]
     return module
 
 
@@ -38,7 +38,7 @@ class Statistics(NamedTuple):
 
     mean: Tensor  # [C]
     var: Tensor  # [C] biased
-    count: Tensor  # [] values of each channel
+    size: Tensor  # [] values of each channel
 
 
 @torch.no_grad()
@@ -52,10 +52,10 @@ def joined_statistics(x: Tensor) -> Statistics:
     own = torch.cat([mean, var, mean.new_full((1,), x.numel() / x.shape[1])])  # [2C + 1]
     ranks = all_gather(own[None])  # [R, 2C + 1]
     means, variances, counts = ranks.split((len(mean), len(mean), 1), 1)  # [R, C] [R, C] [R, 1]
-    count = counts.sum()
-    share = counts / count
+    size = counts.sum()
+    share = counts / size
     mean = (share * means).sum(0)
-    return Statistics(mean, (share * (variances + (means - mean) ** 2)).sum(0), count)
+    return Statistics(mean, (share * (variances + (means - mean) ** 2)).sum(0), size)
 
 
 def normalise(
@@ -81,17 +81,17 @@ class _Normalise(torch.autograd.Function):
         bias: Tensor | None,
         mean: Tensor,
         var: Tensor,
-        count: Tensor,
+        size: Tensor,
         eps: float,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, (var + eps).rsqrt(), count)
+        ctx.save_for_backward(x, weight, mean, (var + eps).rsqrt(), size)
         scale, shift = (None if p is None else p.to(mean.dtype) for p in (weight, bias))
         return F.batch_norm(x, mean, var, scale, shift, training=False, eps=eps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, scale, count = ctx.saved_tensors
+        x, weight, mean, scale, size = ctx.saved_tensors
         channels = (-1, *[1] * (x.ndim - 2))  # a [C] beside [B, C, ...]
         g = gradient.to(mean.dtype)
         normal = (x.to(mean.dtype) - mean.view(channels)) * scale.view(channels)  # [B, C, ...]
@@ -100,7 +100,7 @@ class _Normalise(torch.autograd.Function):
         for_bias, for_weight = sums if weight is None else sums.to(weight.dtype)
         for_x = None
         if ctx.needs_input_grad[0]:
-            through_mean, through_var = mean_over_ranks(sums) * (world_size() / count)  # [C] [C]
+            through_mean, through_var = mean_over_ranks(sums) * (world_size() / size)  # [C] [C]
             for_x = g - through_mean.view(channels) - normal * through_var.view(channels)
             for_x = for_x * (scale if weight is None else scale * weight).view(channels)
             for_x = for_x.to(x.dtype)
@@ -108,8 +108,7 @@ class _Normalise(torch.autograd.Function):
         return for_x, for_weight if wanted[1] else None, for_bias if wanted[2] else None, *[None] * 4
 
 
-@cache
-def _synchronised_class(base: type[_BatchNorm], after: tuple[str, ...]) -> type[_BatchNorm]:
+def _synchronised_class(base: type[_BatchNorm], after: tuple[str, ...] = ()) -> type[_BatchNorm]:
     """A subclass to assign as `__class__`; `after` names the modules that `base` applies to its output."""
 
     def forward(self: _BatchNorm, x: Tensor) -> Tensor:
@@ -134,7 +133,7 @@ def _track(norm: _BatchNorm, joined: Statistics) -> None:
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
     momentum = 1 / norm.num_batches_tracked if norm.momentum is None else norm.momentum
-    unbiased = joined.var * (joined.count / (joined.count - 1))
+    unbiased = joined.var * (joined.size / (joined.size - 1))
     norm.running_mean += momentum * (joined.mean - norm.running_mean)
     norm.running_var += momentum * (unbiased - norm.running_var)
 
