@@ -34,6 +34,7 @@ from sslkit.train.export import load_backbone
 
 DOCS = Path(__file__).parent
 K, TEMPERATURE, MASS = 10, 0.07, 0.6
+MARK = "<!-- table -->"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ def main() -> None:
         (given.runs / f"{experiment.name}.json").write_text(json.dumps(measure(given.runs, experiment)))
     found = {p.stem: json.loads(p.read_text()) for p in given.runs.glob("*.json")}
     known = [e for e in [*SCENES, *photos("")] if e.name in found]
-    print(table(known, found))
+    page = DOCS / "results.md"
+    before, _, after = page.read_text().partition(MARK)
+    page.write_text(f"{before}{MARK}\n{table(known, found)}\n{MARK}{after.partition(MARK)[2]}")
     draw(given.runs, known)
 
 

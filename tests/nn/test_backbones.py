@@ -242,6 +242,6 @@ def test_pocket_networks_are_small(name: str) -> None:
 
 def test_pocket_networks_take_arguments() -> None:
     vit_net = vit_pocket(channels=1, image_size=16, drop_path_rate=0.0, depth=1, reg_tokens=2)
-    assert vit_net.tokens(images(channels=1)).prefix.shape == (2, 3, 96)
+    assert vit_net.tokens(images(channels=1)).prefix.shape == (2, 3, 64)
     conv_net = conv_pocket(channels=1, image_size=16, drop_path_rate=0.0, widths=[8, 8, 8, 24])
     assert conv_net.embed_dim == 24
