@@ -93,7 +93,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run directory; default: the next free runs/NAME.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RECIPE or --out.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and show what would run; train and write nothing.")
     ] = False,

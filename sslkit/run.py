@@ -93,6 +93,10 @@ def _chosen(
     """What runs, and where."""
     if resume and not isinstance(recipe, Mapping) and Path(recipe).is_dir():
         out = recipe if out is None else out
+    if resume and _looks_like_a_folder(recipe):
+        raise RunError(
+            f"there is no run in {recipe}\n  name the directory of a run, such as runs/dino_pocket"
+        )
     given = _load(recipe, overrides, **how)
     if not (resume or is_first_process()):
         return given, RunDirectory(Path())
@@ -100,12 +104,20 @@ def _chosen(
     return _merged(given, directory, how.get("no_plugins", ())) if resume else given, directory
 
 
+def _looks_like_a_folder(recipe: str | Path | Mapping[str, Any]) -> bool:
+    """A path that is not there and names no recipe file."""
+    return not isinstance(recipe, Mapping) and "/" in str(recipe) and not Path(recipe).exists()
+
+
 def _load(source: str | Path | Mapping[str, Any], overrides: Sequence[str], **how: Any) -> Loaded:
     """The recipe as given; of a run directory, the one that it was started with."""
     if not isinstance(source, Mapping) and Path(source).is_dir():
         directory = RunDirectory(Path(source))
         if not directory.holds_a_run:
-            raise RunError(f"{source} is a folder, but no run directory (it has no recipe.yaml)")
+            raise RunError(
+                f"{source} is a folder, but no run directory (it has no recipe.yaml)\n"
+                "  give a recipe file, the name of a packed recipe, or a run directory"
+            )
         source = directory.recipe
     return load_recipe(source, overrides, **how)
 
@@ -151,6 +163,8 @@ def evaluate_run(
     """
     path = Path(run).resolve()
     directory = RunDirectory(path.parent.parent if path.parent.name == "checkpoints" else path)
+    if not directory.holds_a_run:
+        raise RunError(f"there is no run in {run}\n  name the directory of a run, or one of its checkpoints")
     words = [*overrides, *(f"eval.evaluators.{name}={{}}" for name in on)]
     loaded = _load(directory.path, words, plugins=plugins, no_plugins=no_plugins)
     recipe = loaded.recipe

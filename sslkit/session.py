@@ -65,7 +65,8 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest, *, resumes: bool = 
     sets, evaluators = eval_sets(bank, queries, recipe), build_evaluators(recipe, registry)
     augmentation = build_augmentation(recipe, registry).to(place.device)
     classes = None if data.classes is None else len(data.classes)
-    facts = Facts(augmentation.image_size, steps_per_epoch, classes)
+    wanted = augmentation.canvas_size if recipe.data.canvas is None else recipe.data.canvas
+    facts = Facts(augmentation.image_size, steps_per_epoch, classes, canvas_side(data, wanted))
     method = build_method(recipe, registry, facts, load_weights=not resumes).to(place.device)
     check_sizes(method.encoder, {*augmentation.view_sizes, recipe.eval.crop}, recipe, place)
     trainer = build_trainer(recipe, method, augmentation, place, steps_per_epoch)
@@ -233,14 +234,13 @@ class Session:
             raise
 
     def _batches(self) -> Iterator[Batch]:
-        recipe, place, augmentation = self.recipe, self.place, self.trainer.augmentation
+        recipe, place = self.recipe, self.place
         share = recipe.optim.batch_size // place.world_size
-        wanted = augmentation.canvas_size if recipe.data.canvas is None else recipe.data.canvas
         return train_loader(
             self.data,
             seed=recipe.seed,
             batch_size=recipe.optim.batch_size,
-            canvas_size=canvas_side(self.data, wanted),
+            canvas_size=self.facts.canvas_size,
             start_step=self.step,
             end_step=self.last_step,
             rows=slice(place.rank * share, (place.rank + 1) * share),

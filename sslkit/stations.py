@@ -29,6 +29,8 @@ class Facts:
     image_size: int
     steps_per_epoch: int
     num_classes: int | None
+    canvas_size: int
+    """Side of the squares that images travel in, pixels."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from sslkit.recipe.schema import Recipe
+from sslkit.train.checkpoint import checkpoints
 from sslkit.train.export import FILE_NAME, timm_call
 from sslkit.train.rundir import RunDirectory
 
@@ -55,6 +56,7 @@ def end_record(session: "Session", status: str, seconds: float, message: str | N
         "figures": [str(p) for p in sorted(directory.figures.glob("*.png"))],
         "skipped": len(directory.skipped_keys()),
         "error": message,
+        "resumable": bool(checkpoints(directory.checkpoints)),
     }
 
 

@@ -68,21 +68,28 @@ def check_enough(images: int, batch_size: int) -> None:
     """Raise `DataError` unless there is one whole batch."""
     if images < batch_size:
         raise DataError(
-            f"found {images} images to train on, but one step takes {batch_size} (optim.batch_size)\n"
-            f"  add images, or take a smaller batch: optim.batch_size={max(images, 1)}"
+            f"found {images} image{'' if images == 1 else 's'} to train on, but one step takes {batch_size}"
+            f" (optim.batch_size)\n  add images, or take a smaller batch: optim.batch_size={max(images, 2)};"
+            " where the data have no"
+            " split for evaluation, a tenth is held out"
         )
 
 
 def canvas_side(dataset: Dataset, wanted: int) -> int:
-    """`wanted`, or the largest side among some of the images if that is less: enlarging adds nothing."""
-    largest = 0
+    """`wanted`, or the largest side among some of the images if that is less: enlarging adds nothing.
+
+    Raises `DataError` if none of those images can be read.
+    """
+    largest, first_error = 0, None
     for index in epoch_order(len(dataset), 0, 0)[:_LOOKED_AT].tolist():
         try:
             largest = max(largest, *dataset[index].image.shape[:2])
-        except DataError:
-            continue  # the loader counts and reports it
+        except DataError as error:
+            first_error = first_error or error  # the loader counts and reports it
         if largest >= wanted:
             return wanted
+    if largest == 0 and first_error is not None:
+        raise DataError(f"none of the images that were tried can be read; the first: {first_error}")
     return largest or wanted
 
 

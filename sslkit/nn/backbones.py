@@ -134,7 +134,7 @@ class TimmBackbone(Backbone):
         if side and not _pads(self._network) and (height % side or width % side):
             raise RecipeError(
                 f"images of {height} x {width} pixels do not divide into patches of {side}"
-                f"\n  choose crop sizes that are multiples of {side}"
+                f"\n  choose multiples of {side} for augment.global_size, augment.local_size and eval.crop"
             )
 
 
@@ -245,7 +245,10 @@ def _checked_grid(backbone: TimmBackbone) -> TimmBackbone:
     side = backbone.patch_size
     image = getattr(getattr(backbone.network, "patch_embed", None), "img_size", None)
     if side and image and not _pads(backbone.network) and any(length % side for length in image):
-        reason = f"{image[0]} pixels do not divide into patches of {side}; choose a multiple of {side}"
+        reason = (
+            f"{image[0]} pixels do not divide into patches of {side}"
+            f"\n  choose a multiple of {side} for augment.global_size (or backbone.args.img_size)"
+        )
         raise _refusal(backbone.export_metadata["name"], reason)
     return backbone
 

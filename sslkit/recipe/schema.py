@@ -42,7 +42,7 @@ class DataSection:
     root: str | None = None
     """Folder or file with the images; relative paths count from the current folder."""
     split: str = "train"
-    """Split to train on; where the data has none, the whole of it."""
+    """Split to train on; where the data has none, all of it less what is held out."""
     eval_split: str = "val"
     """Split to evaluate on; where the data has none, a tenth is held out by a hash of each key."""
     labels: str = "auto"

@@ -109,7 +109,7 @@ def _panels(
         "KL(teacher || student)": line("kl"),
     }
     bound = (math.log(prototypes), f"ln {prototypes:,} = {math.log(prototypes):.2f}") if prototypes else None
-    guess = (chance, f"chance {chance:.1%}") if chance else None
+    guess = (chance, f"chance {chance:.1%} (class)") if chance else None
     level = bound if entropies["entropy for one image"][0] else None
     spread = {"std": line("feature_std")}
     return [

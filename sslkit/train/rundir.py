@@ -126,15 +126,18 @@ def claim(directory: RunDirectory, *, free_name: bool) -> RunDirectory:
             if not free_name:
                 return choose_directory("", path, resume=False)
             path = _next_free(directory.path)
+        except OSError as error:
+            raise RunError(f"cannot create {path}: {error.strerror}\n  choose another --out") from error
 
 
 def _taken(directory: RunDirectory) -> str:
     record = directory.read_record()
-    what = "holds other files already" if not directory.holds_a_run else "holds a run already"
+    if not directory.holds_a_run:
+        what = "holds other files already" if directory.path.is_dir() else "is a file"
+        return f"{directory.path} {what}\n  choose a different --out"
     steps = f", {record['step']:,} steps" if record.get("step") else ""
-    status = f" ({record.get('status', 'status unknown')}{steps})" if directory.holds_a_run else ""
     return (
-        f"{directory.path} {what}{status}\n"
+        f"{directory.path} holds a run already ({record.get('status', 'status unknown')}{steps})\n"
         "  to continue or extend it: add --resume      to start another: choose a different --out"
     )
 

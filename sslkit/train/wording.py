@@ -180,7 +180,9 @@ def broken_off(record: Record, where: Where) -> list[str]:
         lines[0] += f": {str(record['error']).splitlines()[0]}"
     if record.get("skipped"):
         lines.append(f"  skipped   {counted(record['skipped'], 'image')}: {where.run_dir}/skipped.jsonl")
-    return [*lines, f"  to go on from the last checkpoint: sslkit run {where.run_dir} --resume"]
+    if record.get("resumable", True):
+        lines.append(f"  to go on from the last checkpoint: sslkit run {where.run_dir} --resume")
+    return lines
 
 
 def _paths(paths: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sslkit.errors import RunError
-from sslkit.train.rundir import RunDirectory, choose_directory
+from sslkit.train.rundir import RunDirectory, choose_directory, claim
 
 
 @pytest.fixture(autouse=True)
@@ -71,3 +71,32 @@ def test_a_skipped_file_is_listed_once() -> None:
         directory.list_skipped("ü.jpg", reason)
     assert directory.skipped_keys() == {"ü.jpg"}
     assert len(directory.skipped.read_text("utf-8").splitlines()) == 1
+
+
+def test_two_runs_that_start_at_once_get_folders_of_their_own() -> None:
+    first, second = (choose_directory("x", None, resume=False) for _ in range(2))
+    assert first == second
+    assert [claim(d, free_name=True).path for d in (first, second)] == [Path("runs/x"), Path("runs/x-2")]
+    Path("file").touch()
+    with pytest.raises(RunError, match="cannot create"):
+        claim(RunDirectory(Path("file/x")), free_name=False)
+
+
+def test_a_file_is_no_run_directory() -> None:
+    Path("a").touch()
+    with pytest.raises(RunError, match="a is a file"):
+        choose_directory("x", "a", resume=False)
+
+
+def test_resume_takes_no_other_name(tmp_path: Path) -> None:
+    a_run(Path("runs/x_other"))
+    with pytest.raises(RunError, match="no run to resume"):
+        choose_directory("x", None, resume=True)
+
+
+def test_a_half_written_line_of_skipped_files_is_passed_over() -> None:
+    directory = a_run(Path("a"))
+    directory.list_skipped("b.jpg", "why")
+    with directory.skipped.open("a") as file:
+        file.write('{"key": "c.j')
+    assert directory.skipped_keys() == {"b.jpg"}

@@ -171,6 +171,11 @@ def test_stopped_and_failed_say_why_and_how_to_go_on() -> None:
     ]
 
 
+def test_a_run_that_failed_before_its_first_checkpoint_has_nothing_to_go_on_from() -> None:
+    failed = told(START, {**END, "status": "failed", "error": "no", "skipped": 0, "resumable": False})
+    assert failed[-1] == "failed at step 0 of 60: no"
+
+
 def test_health_is_told_when_it_changes_and_at_the_end() -> None:
     bad = ("uniform collapse", "not sharp", "method.teacher_temperature=0.04")
     records = [START, step(20), health(20, "healthy"), step(30), health(30, "healthy"), step(40)]
