@@ -59,14 +59,16 @@ def wait_for_step(run_dir: Path, step: int, seconds: float = 120) -> None:
 @pytest.mark.slow
 def test_kill_minus_nine_at_any_moment_changes_nothing(recipe: Path, tmp_path: Path) -> None:
     assert sslkit("run", recipe, "--out", "whole", cwd=tmp_path).returncode == 0
-    moments = random.Random(0)
+    moments, steps = random.Random(0), len(lines(tmp_path / "whole", "step"))
     for number in range(5):
         run_dir = tmp_path / f"killed{number}"
         process = start("run", recipe, "--out", run_dir, cwd=tmp_path)
-        wait_for_step(run_dir, moments.randint(1, 13))
-        time.sleep(moments.random() * 0.2)
-        process.kill()
-        process.communicate()
+        try:
+            wait_for_step(run_dir, moments.randint(1, steps - 1))
+            time.sleep(moments.random() * 0.2)
+        finally:
+            process.kill()
+            process.communicate()
         done = sslkit("run", recipe, "--out", run_dir, "--resume", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert digest(run_dir) == digest(tmp_path / "whole")
@@ -81,9 +83,12 @@ def test_a_signal_stops_with_a_checkpoint_and_the_line_to_go_on(
     words = ["run", str(recipe), "data.workers=1", "optim.epochs=40", "checkpoint.every_epochs=null"]
     words += ["checkpoint.every_steps=1000", "eval.every_epochs=null"]
     process = start(*words, "--out", "a", cwd=tmp_path)
-    wait_for_step(tmp_path / "a", 3)
-    process.send_signal(number)
-    printed, _ = process.communicate(timeout=60)
+    try:
+        wait_for_step(tmp_path / "a", 3)
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code, printed
     assert "sslkit run a --resume" in printed
     assert "Traceback" not in printed
