@@ -16,7 +16,7 @@ from sslkit.core.dataset import Dataset
 from sslkit.core.evaluator import Subject
 from sslkit.core.method import Progress, StepOutput
 from sslkit.core.tracker import Trackers
-from sslkit.data.loader import Batch, canvas_side, train_loader
+from sslkit.data.loader import Batch, canvas_for, train_loader
 from sslkit.data.open import open_all
 from sslkit.errors import RunError, SslkitError
 from sslkit.evaluation import Evaluation
@@ -65,8 +65,8 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest, *, resumes: bool = 
     sets, evaluators = eval_sets(bank, queries, recipe), build_evaluators(recipe, registry)
     augmentation = build_augmentation(recipe, registry).to(place.device)
     classes = None if data.classes is None else len(data.classes)
-    wanted = augmentation.canvas_size if recipe.data.canvas is None else recipe.data.canvas
-    facts = Facts(augmentation.image_size, steps_per_epoch, classes, canvas_side(data, wanted))
+    canvas = canvas_for(data, augmentation.canvas_size, recipe.data)
+    facts = Facts(augmentation.image_size, steps_per_epoch, classes, canvas)
     method = build_method(recipe, registry, facts, load_weights=not resumes).to(place.device)
     check_sizes(method.encoder, {*augmentation.view_sizes, recipe.eval.crop}, recipe, place)
     trainer = build_trainer(recipe, method, augmentation, place, steps_per_epoch)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 from torch import Tensor, nn
 
 from sslkit.core.method import Views
+from sslkit.core.randomness import seeded
 
 
 class Params(Protocol):
@@ -53,3 +54,9 @@ class Augmentation(nn.Module, ABC):
     @abstractmethod
     def apply(self, canvas: Tensor, size: Tensor, params: Any) -> Views:  # type: ignore[override]
         """Canvases [B, C, S, S] uint8 and original sizes [B, 2] (height, width) -> views; draws nothing."""
+
+
+def draw_for_step(augmentation: Augmentation, *, seed: int, step: int, batch_size: int) -> Any:
+    """What a step draws for its whole global batch: a function of (seed, step), whoever asks."""
+    with seeded(seed, "augment", step):
+        return augmentation.draw(batch_size)

@@ -75,6 +75,11 @@ def check_enough(images: int, batch_size: int) -> None:
         )
 
 
+def canvas_for(dataset: Dataset, needed: int, data: DataSection) -> int:
+    """Side of a run's canvas: `data.canvas`, or what the crops need, at most the data's own size."""
+    return canvas_side(dataset, needed if data.canvas is None else data.canvas)
+
+
 def canvas_side(dataset: Dataset, wanted: int) -> int:
     """`wanted`, or the largest side among some of the images if that is less: enlarging adds nothing.
 

@@ -44,27 +44,26 @@ def first_views(
         Canvases uint8 [B, C, S, S], their original (height, width) [B, 2], and views in [0, 1].
     """
     from sslkit.augment.build import build_augmentation, image_format
-    from sslkit.core.randomness import seeded
-    from sslkit.data.loader import canvas_side, train_loader
+    from sslkit.core.augmentation import draw_for_step
+    from sslkit.data.loader import canvas_for, train_loader
     from sslkit.data.open import open_train
 
     data, augmentation = open_train(recipe, registry), build_augmentation(recipe, registry)
     batch_size = recipe.optim.batch_size
     rows = slice(0, min(most, batch_size))
-    wanted = augmentation.canvas_size if recipe.data.canvas is None else recipe.data.canvas
     loader = train_loader(
         data,
         seed=recipe.seed,
         batch_size=batch_size,
-        canvas_size=canvas_side(data, wanted),
+        canvas_size=canvas_for(data, augmentation.canvas_size, recipe.data),
         start_step=0,
         end_step=1,
         rows=rows,
         data=replace(recipe.data, workers=0, max_broken=1.0),
     )
     batch = next(loader)
-    with seeded(recipe.seed, "augment", 0), torch.no_grad():
-        params = augmentation.draw(batch_size).rows(rows)
+    params = draw_for_step(augmentation, seed=recipe.seed, step=0, batch_size=batch_size).rows(rows)
+    with torch.no_grad():
         views = augmentation.apply(batch.canvas, batch.size, params)
     formats = image_format(recipe)
     return batch.canvas, batch.size, _in_unit_range(views, formats.mean, formats.std)

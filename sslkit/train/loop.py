@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from sslkit.core.augmentation import Augmentation
+from sslkit.core.augmentation import Augmentation, draw_for_step
 from sslkit.core.collectives import mean_over_ranks
 from sslkit.core.method import Method, Progress, StepOutput, Views
 from sslkit.core.randomness import seeded
@@ -159,8 +159,8 @@ class MicroBatch:
 def _micro_batches(trainer: Trainer, batch: "Batch", progress: Progress) -> Iterator[MicroBatch]:
     """Draw for the global batch, then apply this process's rows, micro-batch by micro-batch."""
     seed, count, place = trainer.recipe.seed, trainer.recipe.optim.accumulate, trainer.place
-    with seeded(seed, "augment", progress.step):
-        params = trainer.augmentation.draw(trainer.recipe.optim.batch_size)
+    batch_size = trainer.recipe.optim.batch_size
+    params = draw_for_step(trainer.augmentation, seed=seed, step=progress.step, batch_size=batch_size)
     rows = len(batch.canvas)
     share = rows // count
     for number in range(count):
