@@ -102,6 +102,11 @@ def build_method(recipe: Recipe, registry: Registry, facts: Facts, *, load_weigh
     if not load_weights:
         recipe = replace(recipe, backbone=replace(recipe.backbone, weights=None))
     cls = registry.get("methods", recipe.method.name)
+    if cls.needs_labels and facts.num_classes is None:
+        raise RecipeError(
+            f"'method.name' is {recipe.method.name}, which needs labels, but the data have none"
+            "\n  give data with classes (folders: data.labels=folders), or choose another method"
+        )
     with seeded(recipe.seed, "weights"):
         method: Method = cls(recipe.method.config, RunSetup(recipe, registry, facts))
     return method.train()

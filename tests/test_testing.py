@@ -13,7 +13,15 @@ from sslkit.core.method import Method, ParameterGroup, Progress, Setup, StepOutp
 from sslkit.plugins import Registry
 from sslkit.testing import ConformanceError, check_config, check_method
 
-SMALL: dict[str, dict[str, Any]] = {"dino": {"out_dim": 32, "hidden_dim": 32, "bottleneck_dim": 16}}
+HEAD = {"hidden_dim": 32, "out_dim": 16}
+SMALL: dict[str, dict[str, Any]] = {
+    "dino": {"out_dim": 32, "hidden_dim": 32, "bottleneck_dim": 16},
+    "byol": HEAD,
+    "simclr": HEAD,
+    "mocov2": {**HEAD, "queue_size": 64, "shuffle_groups": 2},
+    "mocov3": HEAD,
+    "patch": HEAD,
+}
 """Sizes that make a built-in small; a method that is not named here is small by its defaults."""
 METHODS = Registry.load(allow="").names("methods")
 
@@ -127,7 +135,7 @@ def test_a_plain_method_conforms() -> None:
     [
         (ChangesState, "forward_changes_no_state"),
         (HidesState, "resume_is_exact"),
-        (ReadsLabels, "labels_do_not_matter"),
+        (ReadsLabels, "labels_matter_only_where_declared"),
         (LeaksGradient, "outputs_are_detached"),
         (DrawsOnItsOwn, "forward_is_deterministic"),
         (LearnsInSecret, "gradients_only_where_declared"),

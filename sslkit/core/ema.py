@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @torch.no_grad()
@@ -24,3 +24,9 @@ def ema_(targets: Iterable[Tensor], sources: Iterable[Tensor], momentum: float) 
         raise ValueError(f"got {len(old)} targets but {len(new)} sources")
     if old:
         torch._foreach_lerp_(old, new, 1.0 - momentum)
+
+
+def start_as_copy(teacher: nn.Module, student: nn.Module) -> None:
+    """Give a teacher its student's weights and buffers, and no gradient."""
+    teacher.load_state_dict(student.state_dict())
+    teacher.requires_grad_(False)

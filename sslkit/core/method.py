@@ -26,6 +26,10 @@ class Views:
     indices: Tensor | None = None
     """[B] int64, position in the data set."""
 
+    def each(self) -> list[Tensor]:
+        """All views one by one, the global ones first: [B, C, H, W] each."""
+        return [*self.global_views, *(() if self.local_views is None else self.local_views)]
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -103,6 +107,8 @@ class Method(nn.Module, ABC):
     Config: ClassVar[type]
     """A dataclass: the method's part of the recipe, typed, a docstring for every field."""
 
+    needs_labels: ClassVar[bool] = False
+    """Whether it learns from `Views.labels`; data without labels are then refused before training."""
     prototypes: int | None = None
     """K, where `teacher_entropy` and `kl` are among the metrics: what health is judged against (ln K)."""
 

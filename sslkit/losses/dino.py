@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from sslkit.losses.dtype import raised, raised_dtype
+
 CPU_BLOCK = 2**18
 """Numbers worked on at a time on a CPU: few enough to stay in its cache."""
 DEVICE_BLOCK = 2**27
@@ -79,10 +81,10 @@ def teacher_entropy_and_kl(
     with torch.autocast(student.device.type, enabled=False):
         log_q = _log_probabilities(student, student_temperature)  # [B, K]
         if teacher_temperature == 0:
-            winner = (_raised(teacher) - center).argmax(-1, keepdim=True)  # [B, 1]
+            winner = (raised(teacher) - center).argmax(-1, keepdim=True)  # [B, 1]
             kl = -log_q.gather(-1, winner).squeeze(-1)  # [B]
             return torch.zeros_like(kl), kl
-        log_p = _log_probabilities(_raised(teacher) - center, teacher_temperature)  # [B, K]
+        log_p = _log_probabilities(raised(teacher) - center, teacher_temperature)  # [B, K]
         p = log_p.exp()
         return -(p * log_p).sum(-1), (p * (log_p - log_q)).sum(-1)
 
@@ -105,7 +107,7 @@ def teacher_entropies(
         Two entropies in [0, ln K], in nats, [] each, without gradient.
     """
     _check_temperatures(1.0, teacher_temperature)
-    total = center.new_zeros(teacher.shape[-1], dtype=_raised_dtype(teacher))  # [K]
+    total = center.new_zeros(teacher.shape[-1], dtype=raised_dtype(teacher))  # [K]
     entropy = total.new_zeros(())
     with torch.autocast(teacher.device.type, enabled=False):
         for images in _blocks(teacher):
@@ -124,8 +126,8 @@ class _DinoLoss(torch.autograd.Function):
         ctx: Any, student: Tensor, teacher: Tensor, center: Tensor, student_tau: float, teacher_tau: float
     ) -> Tensor:
         own = min(len(student), len(teacher))
-        total = student.new_zeros((), dtype=_raised_dtype(student))
-        p = torch.empty_like(teacher, dtype=_raised_dtype(teacher))  # [G, B, K]
+        total = student.new_zeros((), dtype=raised_dtype(student))
+        p = torch.empty_like(teacher, dtype=raised_dtype(teacher))  # [G, B, K]
         with torch.autocast(student.device.type, enabled=False):
             for images in _blocks(student):
                 p[:, images] = _teacher_probabilities(teacher[:, images], center, teacher_tau)
@@ -165,26 +167,18 @@ def _other_teachers(p: Tensor, own: int) -> Tensor:
 
 
 def _teacher_probabilities(teacher: Tensor, center: Tensor, temperature: float) -> Tensor:
-    centered = _raised(teacher) - center  # [..., K]
+    centered = raised(teacher) - center  # [..., K]
     if temperature > 0:
         return _probabilities(centered, temperature)
     return torch.zeros_like(centered).scatter_(-1, centered.argmax(-1, keepdim=True), 1.0)
 
 
 def _probabilities(logits: Tensor, temperature: float) -> Tensor:
-    return torch.softmax(_raised(logits) * (1 / temperature), -1)
+    return torch.softmax(raised(logits) * (1 / temperature), -1)
 
 
 def _log_probabilities(logits: Tensor, temperature: float) -> Tensor:
-    return torch.log_softmax(_raised(logits) * (1 / temperature), -1)
-
-
-def _raised(x: Tensor) -> Tensor:
-    return x.to(_raised_dtype(x))
-
-
-def _raised_dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+    return torch.log_softmax(raised(logits) * (1 / temperature), -1)
 
 
 def _blocks(x: Tensor) -> Iterator[slice]:

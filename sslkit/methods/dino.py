@@ -2,21 +2,20 @@
 
 # G global views, L local views, V = G + L, B images, K prototypes, D features
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.collectives import mean_over_ranks
-from sslkit.core.ema import ema_
+from sslkit.core.ema import ema_, start_as_copy
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views, mean_carry
 from sslkit.core.schedules import cosine, linear_warmup
-from sslkit.errors import RecipeError
 from sslkit.hookspecs import hookimpl
 from sslkit.losses.dino import dino_loss, teacher_entropies
+from sslkit.methods.ranges import POSITIVE, SHARE, WIDTH, Range, check_ranges
 from sslkit.nn.heads import DINOHead
 
 
@@ -53,29 +52,23 @@ class DINOConfig:
     """Linear layers of the head before the prototypes, >= 1."""
 
     def __post_init__(self) -> None:
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            if not low <= value <= high:
-                wanted = f">= {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-                raise RecipeError(f"'{name}' is {value}, but must be {wanted}")
-        if self.student_temperature == 0:
-            raise RecipeError("'student_temperature' is 0, but must be > 0 (the paper: 0.1)")
+        check_ranges(self, _RANGES)
 
 
-_RANGES = (
-    ("out_dim", 2, math.inf),
-    ("student_temperature", 0, math.inf),
-    ("teacher_temperature", 0, math.inf),
-    ("warmup_teacher_temperature", 0, math.inf),
-    ("warmup_teacher_temperature_epochs", 0, math.inf),
-    ("center_momentum", 0, 1),
-    ("teacher_momentum", 0, 1),
-    ("teacher_momentum_end", 0, 1),
-    ("freeze_last_layer_epochs", 0, math.inf),
-    ("hidden_dim", 1, math.inf),
-    ("bottleneck_dim", 1, math.inf),
-    ("head_layers", 1, math.inf),
-)
+_RANGES = {
+    "out_dim": Range(2),
+    "student_temperature": POSITIVE,
+    "teacher_temperature": Range(0),
+    "warmup_teacher_temperature": Range(0),
+    "warmup_teacher_temperature_epochs": Range(0),
+    "center_momentum": SHARE,
+    "teacher_momentum": SHARE,
+    "teacher_momentum_end": SHARE,
+    "freeze_last_layer_epochs": Range(0),
+    "hidden_dim": WIDTH,
+    "bottleneck_dim": WIDTH,
+    "head_layers": WIDTH,
+}
 
 
 class DINO(Method):
@@ -92,8 +85,8 @@ class DINO(Method):
         self.student_head = _head(config, self.student.embed_dim)
         self.teacher = setup.backbone(drop_path_rate=0.0)
         self.teacher_head = _head(config, self.teacher.embed_dim)
-        _start_as_copy(self.teacher, self.student)
-        _start_as_copy(self.teacher_head, self.student_head)
+        start_as_copy(self.teacher, self.student)
+        start_as_copy(self.teacher_head, self.student_head)
         self.register_buffer("center", torch.zeros(config.out_dim))  # [K]
 
     @property
@@ -178,11 +171,6 @@ def _head(config: DINOConfig, in_dim: int) -> DINOHead:
         layers=config.head_layers,
         norm_last_layer=config.norm_last_layer,
     )
-
-
-def _start_as_copy(teacher: nn.Module, student: nn.Module) -> None:
-    teacher.load_state_dict(student.state_dict())
-    teacher.requires_grad_(False)
 
 
 @hookimpl

@@ -1,7 +1,8 @@
 """Projection heads."""
 
-# N rows (images of all views), D features, K prototypes
+# N rows (images of one or all views), D features, K prototypes
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch.nn.functional as F
@@ -52,6 +53,28 @@ class DINOHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features [N, D] -> logits [N, K], in [-1, 1] while the prototypes' norm is 1."""
         return self.last_layer(F.normalize(self.mlp(x), dim=-1))  # type: ignore[no-any-return]
+
+
+def mlp_head(
+    widths: Sequence[int], *, norm: bool = True, last_norm: bool = False, last_affine: bool = True
+) -> nn.Sequential:
+    """Linear layers with batch norm and ReLU between them: rows [N, widths[0]] -> [N, widths[-1]].
+
+    A layer has a bias where no batch norm follows it.
+
+    Args:
+        widths: input, hidden and output widths; two of them are one bare linear layer.
+        norm: batch norm before each ReLU.
+        last_norm: batch norm after the last layer too.
+        last_affine: that last one scales and shifts.
+    """
+    *hidden, last = pairwise(widths)
+    layers: list[nn.Module] = []
+    for in_dim, out_dim in hidden:
+        layers += [nn.Linear(in_dim, out_dim, bias=not norm), *[nn.BatchNorm1d(out_dim)] * norm, nn.ReLU()]
+    layers.append(nn.Linear(*last, bias=not last_norm))
+    layers += [nn.BatchNorm1d(last[1], affine=last_affine)] * last_norm
+    return nn.Sequential(*layers)
 
 
 def _mlp(widths: list[int]) -> nn.Module:
