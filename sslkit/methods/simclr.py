@@ -1,0 +1,81 @@
+"""SimCLR: contrastive learning within the batch (Chen et al. 2020)."""
+
+# V views (G = 2 global ones first), B images, R ranks, D dimensions of the projection
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sslkit.core.backbone import Backbone
+from sslkit.core.collectives import all_gather, rank
+from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
+from sslkit.hookspecs import hookimpl
+from sslkit.losses.info_nce import in_batch_info_nce, nt_xent, retrieval_accuracy
+from sslkit.methods.ranges import POSITIVE, WIDTH, check_ranges
+from sslkit.nn.heads import mlp_head
+
+
+@dataclass
+class SimCLRConfig:
+    """SimCLR's part of a recipe; the defaults are the paper's."""
+
+    hidden_dim: int = 2048
+    """Width of the projector's hidden layer, >= 1."""
+    out_dim: int = 128
+    """Width of the projection, >= 1."""
+    temperature: float = 0.1
+    """Of the softmax over the batch, > 0 (paper: 0.1 for batches of 4096, 0.5 for small images)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {"hidden_dim": WIDTH, "out_dim": WIDTH, "temperature": POSITIVE})
+
+
+class SimCLR(Method):
+    """Each view must tell its partner from all other views of the batch, which are gathered from all ranks.
+
+    The negatives are the batch's own, so large batches help; with `optim.accumulate` they are those of a
+    micro-batch. Local crops (Caron et al. 2020) look for the global views of their image among all images'.
+    """
+
+    Config = SimCLRConfig
+
+    def __init__(self, config: SimCLRConfig, setup: Setup) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = setup.backbone()
+        self.projector = mlp_head(
+            (self.backbone.embed_dim, config.hidden_dim, config.out_dim), last_norm=True
+        )
+
+    @property
+    def encoder(self) -> Backbone:
+        return self.backbone
+
+    def forward(self, views: Views, progress: Progress) -> StepOutput:
+        features = self.backbone(views.global_views.flatten(0, 1))  # [2B, features]
+        first, second = (all_gather(z) for z in self.projector(features).chunk(2))  # [R B, D] each
+        loss = nt_xent(first, second, temperature=self.config.temperature)
+        if views.local_views is not None:
+            loss = self._with_local_views(loss, views.local_views, (first, second))
+        count = views.global_views.shape[1]
+        partner = torch.arange(len(first), device=first.device)  # [R B]
+        metrics = {"contrast_accuracy": retrieval_accuracy(first.detach(), second.detach(), partner)}
+        return StepOutput(loss, metrics, features=features[:count].detach())
+
+    def _with_local_views(self, loss: Tensor, local_views: Tensor, global_z: tuple[Tensor, Tensor]) -> Tensor:
+        """Mean over all pairs of a view and another, global, view; `loss` is that of two of them."""
+        count = local_views.shape[1]
+        own = rank() * count + torch.arange(count, device=loss.device)  # [B]
+        losses = [loss, loss]
+        for view in local_views:
+            z = self.projector(self.backbone(view))  # [B, D]
+            losses += [
+                in_batch_info_nce(z, keys, own, temperature=self.config.temperature) for keys in global_z
+            ]
+        return torch.stack(losses).mean()
+
+
+@hookimpl
+def sslkit_methods() -> dict[str, type[Method]]:
+    return {"simclr": SimCLR}
