@@ -1,9 +1,11 @@
-"""The keys of multi-crop, checked; nothing heavy is imported here."""
+"""The keys of the augmentations, checked; nothing heavy is imported here."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sslkit.core.patches import ROUNDING
 from sslkit.errors import RecipeError
 
 Probability = float | list[float]
@@ -164,3 +166,84 @@ class MultiCropConfig:
             _check("extra", entry, isinstance(entry.get("name"), str), f"a mapping with a name (number {i})")
             if "p" in entry:
                 check_probability(entry["p"], "extra", f" (number {i}, its p)")
+
+
+@dataclass
+class PatchesConfig:
+    """The patches of the discrimination game: an anchor, A of the same image, B of the neighbour.
+
+    Every `p` below is one number: anchor, A and B are changed alike, since what is done to one of them alone
+    would tell which is which.
+    """
+
+    size: int = 64
+    """Side of the network's input, pixels, >= 1."""
+    scale: list[float] = field(default_factory=lambda: [0.2, 0.3])
+    """Range of a patch's side as a share of the image's shorter side, above 0 to 1 / (2 + gap), drawn for
+    each patch by itself (Doersch et al. 2015, Sec. 3: about 0.25)."""
+    gap: float = 0.5
+    """Least distance between the borders of the anchor and A, across or down, in sides of the larger of the
+    two, >= -1 (Doersch et al. 2015: 0.5). Below 0 they may overlap; -1 asks for nothing: the shortcut of
+    pixels that both have."""
+    same_place: bool = True
+    """Whether B lies where A lies in its own image, so that the place tells nothing. Otherwise B's place is
+    drawn as A's is, but for an anchor of its own: that A is never where the anchor is gives it away."""
+    flip: FlipConfig = field(default_factory=FlipConfig)
+    """Mirroring."""
+    color_jitter: ColorJitterConfig = field(default_factory=ColorJitterConfig)
+    """Colours; with p 1 a guard against the shortcut of an image's tint."""
+    grayscale: GrayscaleConfig = field(default_factory=GrayscaleConfig)
+    """No colours; with p 1 the guard against all shortcuts of hue."""
+    blur: BlurConfig = field(default_factory=lambda: BlurConfig(p=0.0))
+    """Blur, a guard against the shortcut of an image's noise and sharpness."""
+    solarize: SolarizeConfig = field(default_factory=lambda: SolarizeConfig(p=0.0))
+    """Solarisation."""
+    standardize: bool = False
+    """Whether each channel of each patch is brought to mean 0 and deviation 1 in place of the data's
+    normalisation, so that mean colour, brightness and contrast tell nothing."""
+    resample: Literal["antialias", "kornia"] = "antialias"
+    """How patches are resized: antialias (bicubic, as PIL does), or kornia's own bilinear, which has none."""
+
+    def __post_init__(self) -> None:
+        _check("size", self.size, self.size >= 1, "1 or more")
+        _check("gap", self.gap, -1 <= self.gap < math.inf, "-1 or more (sides of a patch)")
+        _check_range("scale", self.scale, 0, 1)
+        self._check_room()
+        _check("resample", self.resample, self.resample in ("antialias", "kornia"), "antialias or kornia")
+        for key in ("flip", "color_jitter", "grayscale", "blur", "solarize"):
+            p = getattr(self, key).p
+            one = "one number from 0 to 1 for anchor, A and B: a difference would tell A from B"
+            _check(f"{key}.p", p, isinstance(p, int | float), one)
+
+    def _check_room(self) -> None:
+        """Raises unless two of the largest patches and the gap fit beside each other."""
+        largest = 1 / (2 + self.gap)
+        if self.scale[1] > largest + ROUNDING:
+            raise RecipeError(
+                f"'scale' is {self.scale!r}, but with 'gap' {self.gap:g} it must end at {_floor(largest):g}"
+                " or less: the anchor, the gap and A have to fit into the image's shorter side"
+                f"\n  or choose a gap of {_floor(1 / self.scale[1] - 2):g} or less"
+            )
+
+
+def _floor(value: float) -> float:
+    """Down to four decimals, so that the number that is told is valid."""
+    return math.floor(value * 1e4 + ROUNDING) / 1e4
+
+
+def check_channels(
+    config: MultiCropConfig | PatchesConfig, channels: int, is_used: Callable[[Probability], bool]
+) -> None:
+    """Raises `RecipeError` for operations on colours where there are none, with how to switch them off."""
+    jitter, needy = config.color_jitter, []
+    if is_used(jitter.p) and (jitter.saturation or jitter.hue):
+        needy.append("augment.color_jitter")
+    if is_used(config.grayscale.p):
+        needy.append("augment.grayscale")
+    if channels == 3 or not needy:
+        return
+    raise RecipeError(
+        f"'{needy[0]}' needs images of 3 channels, but 'data.channels' is {channels}"
+        f"\n  switch off what needs colours: {' '.join(f'{key}.p=0' for key in needy)}"
+        "\n  or keep brightness and contrast: augment.color_jitter.saturation=0 augment.color_jitter.hue=0"
+    )

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from sslkit.augment.config import MultiCropConfig, Probability, per_kind
+from sslkit.augment.config import MultiCropConfig, Probability, check_channels, per_kind
 from sslkit.core.augmentation import Augmentation, ImageFormat
 from sslkit.core.method import Views
 from sslkit.core.randomness import seed_of
-from sslkit.errors import RecipeError
 from sslkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class MultiCrop(Augmentation):
         from sslkit.augment.pipeline import build_pipeline
 
         super().__init__(config, image_format)
-        _check_channels(config, image_format.channels)
+        check_channels(config, image_format.channels, lambda p: _is_used(p, config))
         self.canvas_size = canvas_side_for(config)
         self.image_size = config.global_size
         self.view_sizes = tuple(
@@ -101,22 +100,6 @@ def canvas_side_for(config: MultiCropConfig) -> int:
         else (config.global_size, config.global_scale)
     )
     return max(math.ceil(side / math.sqrt(scale[0])), config.global_size)
-
-
-def _check_channels(config: MultiCropConfig, channels: int) -> None:
-    """Raises `RecipeError` for operations on colours where there are none, with how to switch them off."""
-    jitter, needy = config.color_jitter, []
-    if _is_used(jitter.p, config) and (jitter.saturation or jitter.hue):
-        needy.append("augment.color_jitter")
-    if _is_used(config.grayscale.p, config):
-        needy.append("augment.grayscale")
-    if channels == 3 or not needy:
-        return
-    raise RecipeError(
-        f"'{needy[0]}' needs images of 3 channels, but 'data.channels' is {channels}"
-        f"\n  switch off what needs colours: {' '.join(f'{key}.p=0' for key in needy)}"
-        "\n  or keep brightness and contrast: augment.color_jitter.saturation=0 augment.color_jitter.hue=0"
-    )
 
 
 def _is_used(p: Probability, config: MultiCropConfig) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import kornia.augmentation as K
 import torch
 from kornia.augmentation.random_generator import ResizedCropGenerator
+from kornia.geometry.transform import crop_by_indices
 from torch import Tensor
 
 from sslkit.augment.crop import ASPECTS, CANDIDATES, canvas_boxes, choose_boxes, resample
@@ -132,9 +133,18 @@ class RandomResizedCrop(K.RandomResizedCrop):  # type: ignore[misc]
             params[name].to(size.device, non_blocking=True) for name in ("area", "aspect", "place")
         )
         boxes = canvas_boxes(choose_boxes(area, aspect, place, size), size, in_tensor.shape[-1])  # [B, 4]
-        if self._antialias:
-            return resample(in_tensor, boxes, self._side)
-        return super().apply_transform(in_tensor.float() / 255, {"src": _corners(boxes)}, self.flags)  # type: ignore[no-any-return]
+        return cut_out(in_tensor, boxes, self._side, antialias=self._antialias)
+
+
+def cut_out(canvas: Tensor, boxes: Tensor, side: int, *, antialias: bool) -> Tensor:
+    """Boxes (top, left, bottom, right) int64 [B, 4] of canvases uint8 [B, C, S, S], resized.
+
+    Returns:
+        float32 in [0, 1], [B, C, s, s]: bicubic with antialias, or as kornia's RandomResizedCrop does it.
+    """
+    if antialias:
+        return resample(canvas, boxes, side)
+    return crop_by_indices(canvas.float() / 255, _corners(boxes), (side, side), align_corners=True)
 
 
 def _corners(boxes: Tensor) -> Tensor:

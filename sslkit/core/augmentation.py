@@ -35,6 +35,8 @@ class Augmentation(nn.Module, ABC):
 
     Config: ClassVar[type]
     """A dataclass: the `augment` section of the recipe."""
+    global_name: ClassVar[str] = "global crops"
+    """What pictures call the global views."""
     canvas_size: int
     """Side in pixels of the canvas that has enough resolution for the smallest crop."""
     image_size: int

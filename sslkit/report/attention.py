@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sslkit.eval.attention import mass_mask
 from sslkit.hookspecs import hookimpl
-from sslkit.report.style import GREY, HEAT, OUTLINE, bare, new_figure, save, shown, title
+from sslkit.style import GREY, HEAT, OUTLINE, bare, new_figure, save, shown, title
 
 if TYPE_CHECKING:
     from sslkit.core.backbone import Backbone

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sslkit.core.augmentation import Augmentation
 from sslkit.core.method import Views
 from sslkit.hookspecs import hookimpl
-from sslkit.report.style import GREY, bare, new_figure, save, shown, title
+from sslkit.style import GREY, bare, new_figure, save, shown, title
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
@@ -31,8 +32,10 @@ def sslkit_run_started(recipe: "Recipe", run_dir: Path) -> None:
         return
     from sslkit.report.reopen import registry_of
 
-    canvas, size, views = first_views(recipe, registry_of(run_dir))
-    draw_crops(canvas, size, views, path)
+    registry = registry_of(run_dir)
+    canvas, size, views = first_views(recipe, registry)
+    name = registry.get("augmentations", recipe.augment.name).global_name
+    draw_crops(canvas, size, views, path, name=name)
 
 
 def first_views(
@@ -75,13 +78,17 @@ def _in_unit_range(views: Views, mean: tuple[float, ...], std: tuple[float, ...]
     return Views(views.global_views * scale + shift, local)
 
 
-def draw_crops(canvas: Tensor, size: Tensor, views: Views, path: Path) -> Path:
+def draw_crops(
+    canvas: Tensor, size: Tensor, views: Views, path: Path, *, name: str = Augmentation.global_name
+) -> Path:
     """One row an image: the whole of it, its global crops, its local crops.
 
     Args:
         canvas: uint8 [B, C, S, S], images squashed to squares; drawn in their own proportions.
         size: (height, width) of the images, [B, 2].
         views: in [0, 1]: global [G, B, C, H, W], local [L, B, C, h, w] or None.
+        path: where the picture goes.
+        name: what the global views are called.
     """
     count, local = len(canvas), views.local_views
     columns = _columns(views)
@@ -91,7 +98,7 @@ def draw_crops(canvas: Tensor, size: Tensor, views: Views, path: Path) -> Path:
     parts = figure.subfigures(1, len(columns), width_ratios=widths[: len(columns)], squeeze=False)[0]
     whole = [canvas.float() / 255]  # [B, C, S, S]
     _draw_column(parts[0], "image", whole, size)
-    _draw_column(parts[1], f"{len(columns[1])} global crops of {_pixels(views.global_views)}", columns[1])
+    _draw_column(parts[1], f"{len(columns[1])} {name} of {_pixels(views.global_views)}", columns[1])
     if len(columns) > 2:
         assert local is not None
         shown_of = "" if len(columns[2]) == len(local) else f"{len(columns[2])} of "

@@ -1,7 +1,7 @@
 """figures/curves.png: how a run went, from its metrics.jsonl."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sslkit.hookspecs import hookimpl
-from sslkit.report.style import COLOURS, GREY, new_figure, save, title
+from sslkit.style import COLOURS, GREY, new_figure, save, title
 from sslkit.train.wording import knn_key
 
 if TYPE_CHECKING:
@@ -20,6 +20,15 @@ FILE_NAME = "curves.png"
 SMOOTHED_FROM = 200
 """Points from which on a running mean is drawn over the faint single values."""
 COLUMNS = 3
+Line = tuple[list[int], list[float]]
+"""Steps and values."""
+NOT_DRAWN = ("kind", "step", "epoch", "data_wait")
+DRAWN = {
+    *NOT_DRAWN,
+    *("loss", "lr", "weight_decay", "grad_norm", "images_per_second", "feature_std"),
+    *("teacher_entropy", "mean_teacher_entropy", "kl"),
+}
+"""Keys of step records that have a panel of their own, or none; all others are the method's."""
 
 
 @hookimpl
@@ -49,8 +58,8 @@ class Panel:
     """One pair of axes: what is drawn into it."""
 
     title: str
-    lines: dict[str, tuple[list[int], list[float]]]
-    """Steps and values by label."""
+    lines: dict[str, Line]
+    """By label."""
     level: tuple[float, str] | None = None
     """A dashed line at a value that means something, and what it means."""
     unit: str = ""
@@ -99,7 +108,7 @@ def _panels(
     prototypes: int | None,
     chance: float | None,
 ) -> list[Panel]:
-    def line(key: str) -> tuple[list[int], list[float]]:
+    def line(key: str) -> Line:
         pairs = [(r["step"], _number(r[key])) for r in steps if key in r]
         return [step for step, _ in pairs], [value for _, value in pairs]
 
@@ -120,12 +129,27 @@ def _panels(
         Panel("Gradient norm", {"gradient norm": line("grad_norm")}, is_log=True, is_noisy=True),
         Panel("Spread of features", spread, (1.0, "1: at random"), unit="0: collapsed", from_zero=True),
         Panel("Weight decay", {"weight decay": line("weight_decay")}),
-        Panel("Teacher momentum", {"momentum": line("teacher_momentum")}),
         Panel("Speed", {"speed": line("images_per_second")}, unit="images/s", from_zero=True, is_noisy=True),
+        *_own_panels(steps, line),
     ]
 
 
-def _evaluations(records: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[int], list[float]]]:
+def _own_panels(steps: Sequence[Mapping[str, Any]], line: Callable[[str], Line]) -> list[Panel]:
+    """What the method itself counts: accuracies together, anything else for itself."""
+    own = [key for key in dict.fromkeys(key for record in steps for key in record) if key not in DRAWN]
+    accuracies = {_words(key): line(key) for key in own if key.endswith("accuracy")}
+    others = [key for key in own if not key.endswith("accuracy")]
+    return [
+        Panel("Accuracy in training", accuracies, from_zero=True, is_noisy=True),
+        *(Panel(_words(key).capitalize(), {_words(key): line(key)}, is_noisy=True) for key in others),
+    ]
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _evaluations(records: Sequence[Mapping[str, Any]]) -> dict[str, Line]:
     """The chosen share of each evaluator over the steps; of two results at one step the later one."""
     found: dict[str, dict[int, float]] = {}
     for record in records:

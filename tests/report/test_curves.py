@@ -58,6 +58,13 @@ def test_only_what_the_run_has_is_drawn() -> None:
     assert titles([knn(0, top1_k20=0.5)]) == ["Evaluation on held-out images"]
 
 
+def test_what_a_method_counts_has_panels_of_its_own() -> None:
+    records = [step(n, accuracy=0.5, contrast_accuracy=0.1, key_momentum=0.99) for n in (1, 2)]
+    assert titles(records)[-2:] == ["Accuracy in training", "Key momentum"]
+    panel = next(p for p in curves._panels(records, records, None, None) if p.title == "Accuracy in training")
+    assert panel.lines == {"accuracy": ([1, 2], [0.5, 0.5]), "contrast accuracy": ([1, 2], [0.1, 0.1])}
+
+
 def test_ln_k_only_where_the_loss_is_a_cross_entropy_over_prototypes() -> None:
     loss = curves._panels(DINO, DINO, 4096, None)[0]
     assert loss.level == (math.log(4096), "ln 4,096 = 8.32")
