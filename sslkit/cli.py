@@ -148,6 +148,42 @@ def evaluate(
         _print_json(_plain_results(found)) if as_json else _print_results(found)
 
 
+COMPARE_EXAMPLES = """Examples:
+
+sslkit compare runs/dino_pocket runs/byol_pocket
+
+sslkit compare runs/byol-0 runs/byol-1 runs/simclr-0 runs/simclr-1   (seeds of one recipe are one row)
+
+sslkit compare runs/* --metric knn.top1_k20 --out dino_against_byol"""
+
+
+@app.command(epilog=COMPARE_EXAMPLES)
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run directories, two or more.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EVALUATOR.KEY", help="A metric, instead of the usual ones. Repeatable."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where tables and curves go; default: the next free comparison."),
+    ] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Compare runs: what they differ in, what they reach at equal cost, and what they took."""
+    with _errors_told(debug):
+        from sslkit import compare as door
+
+        comparison = door.compare(runs, metric or ())
+        written = door.save(comparison, out)
+        if as_json:
+            _print_json(door.as_record(comparison))
+            return
+        door.show(comparison)
+        typer.echo(f"\nwritten: {', '.join(map(str, written))}")
+
+
 @app.command(epilog="Example: sslkit plugins --plugin my_method.py")
 def plugins(
     plugin: Plugins = None, no_plugin: NoPlugins = None, as_json: AsJson = False, debug: Debug = False

@@ -36,6 +36,7 @@ from sslkit.train.distributed import Place
 from sslkit.train.export import FILE_NAME, save_backbone
 from sslkit.train.health import Watch
 from sslkit.train.loop import Stopped, Trainer, build_trainer, read_numbers, train
+from sslkit.train.memory import peak_memory
 from sslkit.train.rundir import Origin, RunDirectory, claim, now, write_aside
 from sslkit.train.signals import StopRequest
 from sslkit.train.trackers import JsonLines, cut_after, read_records
@@ -302,8 +303,11 @@ class Session:
     def _save(self) -> None:
         if self.place.is_main:
             checkpoint.save(self.trainer.state, self.directory.checkpoints, keep=self.recipe.checkpoint.keep)
-            self.directory.update_record(step=self.step)
+            self.directory.update_record(step=self.step, peak_memory_mib=self._peak_memory())
         barrier()
+
+    def _peak_memory(self) -> dict[str, float | None]:
+        return peak_memory(self.place.device, self.directory.read_record().get("peak_memory_mib"))
 
     def _look(self) -> None:
         if self.step not in self.looked:
@@ -338,10 +342,16 @@ class Session:
     def _close(self, status: str, error: BaseException | None) -> None:
         if not self.place.is_main:
             return
+        memory = self._peak_memory()  # before pictures are drawn
         self._notify("sslkit_run_finished", run_dir=self.directory.path, error=error)
         message = None if error is None or status == "stopped" else str(error) or type(error).__name__
         self.directory.update_record(
-            status=status, ended=now(), error=message, step=self.step, metrics=self.evaluation.metrics
+            status=status,
+            ended=now(),
+            error=message,
+            step=self.step,
+            metrics=self.evaluation.metrics,
+            peak_memory_mib=memory,
         )
         self.trackers.log(end_record(self, status, time.monotonic() - self.started, message))
         self.trackers.close()

@@ -223,7 +223,7 @@ def printable(text: str, encoding: str) -> str:
     """The text as this output can show it."""
     if encoding.lower().startswith("utf"):
         return text
-    plain = text.replace("·", "-").replace("→", "->")
+    plain = text.replace("·", "-").replace("→", "->").replace("±", "+-")
     return plain.encode(encoding, "replace").decode(encoding)
 
 
