@@ -1,7 +1,7 @@
 """The trainer that golden trajectories come from must itself be right: against torch's own parts."""
 
 import torch
-from oracles import dino_steps
+from oracles import dino_steps, training
 from tolerances import TRAJECTORY, assert_close
 from torch import nn
 
@@ -15,13 +15,13 @@ def test_its_head_is_ours() -> None:
 
 
 def test_its_optimiser_is_torchs() -> None:
-    settings = dino_steps.Settings(total_steps=5, steps_per_epoch=5)
+    optim = training.Optim(total_steps=5, steps_per_epoch=5)
     weight = nn.Parameter(torch.randn(4, 3, dtype=torch.float64))
-    theirs, moments = weight.detach().clone(), dino_steps._Moments(torch.zeros(4, 3), torch.zeros(4, 3))
+    theirs, moments = weight.detach().clone(), training.Moments(torch.zeros(4, 3), torch.zeros(4, 3))
     optimiser = torch.optim.AdamW([weight], lr=0.01, weight_decay=0.3)
     for _ in range(5):
         weight.grad = torch.randn_like(weight)
-        theirs = dino_steps._adamw(theirs, weight.grad, moments, 0.01, 0.3, settings)
+        theirs = training.adamw(theirs, weight.grad, moments, 0.01, 0.3, optim)
         optimiser.step()
     assert_close(theirs, weight, tolerance=TRAJECTORY[torch.float64])
 
@@ -32,10 +32,9 @@ def test_it_learns_and_keeps_its_rules() -> None:
     head = DINOHead(6, 11, hidden_dim=8, bottleneck_dim=4).double().state_dict()
     encoder = {"weight": torch.randn(6, 3, dtype=torch.float64), "bias": torch.zeros(6, dtype=torch.float64)}
     views = [[torch.randn(4, 3, side, side, dtype=torch.float64) for side in (8, 8, 4)] for _ in range(4)]
-    settings = dino_steps.Settings(
-        total_steps=8, steps_per_epoch=2, warmup_steps=2, lr=0.1, teacher_momentum=0.5
-    )
-    after = [dino_steps.train(dino_steps.mlp, encoder, head, views[:n], settings) for n in (1, 2, 3)]
+    optim = training.Optim(total_steps=8, steps_per_epoch=2, warmup_steps=2, lr=0.1)
+    settings = dino_steps.Settings(optim, teacher_momentum=0.5)
+    after = [dino_steps.train(training.mlp, encoder, head, views[:n], settings) for n in (1, 2, 3)]
     start = {**{f"backbone.{k}": v for k, v in encoder.items()}, **{f"head.{k}": v for k, v in head.items()}}
     assert all(torch.equal(after[0].student[k], v) for k, v in start.items())
     direction = "head.last_layer.parametrizations.weight.original1"

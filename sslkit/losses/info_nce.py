@@ -25,8 +25,7 @@ def nt_xent(first: Tensor, second: Tensor, *, temperature: float) -> Tensor:
         ValueError: the temperature or the shapes are out of range.
     """
     _check(temperature, first=first, second=second)
-    if first.shape != second.shape:
-        raise ValueError(f"both views need one shape, got {[*first.shape]} and {[*second.shape]}")
+    _check_pairs(first, second)
     count = len(first)
     z = torch.cat([first, second])  # [2B, D]
     logits = cosines(z, z) / temperature  # [2B, 2B]
@@ -53,6 +52,7 @@ def info_nce(query: Tensor, key: Tensor, negatives: Tensor, *, temperature: floa
         ValueError: the temperature or the shapes are out of range.
     """
     _check(temperature, query=query, key=key, negatives=negatives)
+    _check_pairs(query, key)
     positive = F.cosine_similarity(raised(query), raised(key), dim=1)[:, None]  # [B, 1]
     logits = torch.cat([positive, cosines(query, negatives)], 1) / temperature  # [B, 1 + N]
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.int64, device=query.device))
@@ -97,3 +97,8 @@ def _check(temperature: float, **rows: Tensor) -> None:
     shapes = {name: [*x.shape] for name, x in rows.items()}
     if any(x.ndim != 2 for x in rows.values()) or len({x.shape[-1] for x in rows.values()}) > 1:
         raise ValueError(f"expected rows of one width, [B, D] or [N, D], got {shapes}")
+
+
+def _check_pairs(first: Tensor, second: Tensor) -> None:
+    if first.shape != second.shape:
+        raise ValueError(f"both views need one shape, got {[*first.shape]} and {[*second.shape]}")

@@ -19,7 +19,7 @@ def patch_choice_loss(own: Tensor, other: Tensor) -> Tensor:
     Returns:
         Mean of -log softmax([own, other])[0], []; ln 2 for a network that cannot tell.
     """
-    return F.softplus(raised(other) - raised(own)).mean()
+    return -F.logsigmoid(raised(own) - raised(other)).mean()
 
 
 @torch.no_grad()

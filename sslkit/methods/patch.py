@@ -13,6 +13,7 @@ from sslkit.core.backbone import Backbone
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
 from sslkit.errors import RecipeError
 from sslkit.hookspecs import hookimpl
+from sslkit.losses.dtype import raised
 from sslkit.losses.patch import choice_accuracy, patch_choice_loss
 from sslkit.methods.ranges import POSITIVE, WIDTH, check_ranges
 from sslkit.nn.heads import mlp_head
@@ -78,7 +79,7 @@ class PatchDiscrimination(Method):
         """How much a candidate seems to be from the anchor's image: features [B, D] each -> scores [B]."""
         x, y = self.projector(torch.cat([anchors, candidates])).chunk(2)  # [B, P] each
         if self.judge is None:
-            return F.cosine_similarity(x, y, dim=1) / self.config.temperature
+            return F.cosine_similarity(raised(x), raised(y), dim=1) / self.config.temperature
         return self.judge(torch.cat([x * y, (x - y).abs()], 1)).squeeze(1)  # type: ignore[no-any-return]
 
 

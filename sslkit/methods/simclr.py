@@ -1,7 +1,8 @@
 """SimCLR: contrastive learning within the batch (Chen et al. 2020)."""
 
-# V views (G = 2 global ones first), B images, R ranks, D dimensions of the projection
+# V views, B images, R ranks, D dimensions of the projection
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,8 @@ class SimCLR(Method):
     """Each view must tell its partner from all other views of the batch, which are gathered from all ranks.
 
     The negatives are the batch's own, so large batches help; with `optim.accumulate` they are those of a
-    micro-batch. Local crops (Caron et al. 2020) look for the global views of their image among all images'.
+    micro-batch. Further views, local crops (Caron et al. 2020) or a third global one, look for the first two
+    of their image among all images'.
     """
 
     Config = SimCLRConfig
@@ -53,25 +55,28 @@ class SimCLR(Method):
         return self.backbone
 
     def forward(self, views: Views, progress: Progress) -> StepOutput:
-        features = self.backbone(views.global_views.flatten(0, 1))  # [2B, features]
+        pair, others = views.global_views[:2], views.each()[2:]
+        features = self.backbone(pair.flatten(0, 1))  # [2B, features]
         first, second = (all_gather(z) for z in self.projector(features).chunk(2))  # [R B, D] each
         loss = nt_xent(first, second, temperature=self.config.temperature)
-        if views.local_views is not None:
-            loss = self._with_local_views(loss, views.local_views, (first, second))
-        count = views.global_views.shape[1]
+        if others:
+            loss = self._with_other_views(loss, others, (first, second))
+        count = pair.shape[1]
         partner = torch.arange(len(first), device=first.device)  # [R B]
         metrics = {"contrast_accuracy": retrieval_accuracy(first.detach(), second.detach(), partner)}
         return StepOutput(loss, metrics, features=features[:count].detach())
 
-    def _with_local_views(self, loss: Tensor, local_views: Tensor, global_z: tuple[Tensor, Tensor]) -> Tensor:
-        """Mean over all pairs of a view and another, global, view; `loss` is that of two of them."""
-        count = local_views.shape[1]
+    def _with_other_views(
+        self, loss: Tensor, others: Sequence[Tensor], pair_z: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Mean over all pairs of a view and another that is one of the first two; `loss` is that of two."""
+        count = len(others[0])
         own = rank() * count + torch.arange(count, device=loss.device)  # [B]
         losses = [loss, loss]
-        for view in local_views:
+        for view in others:
             z = self.projector(self.backbone(view))  # [B, D]
             losses += [
-                in_batch_info_nce(z, keys, own, temperature=self.config.temperature) for keys in global_z
+                in_batch_info_nce(z, keys, own, temperature=self.config.temperature) for keys in pair_z
             ]
         return torch.stack(losses).mean()
 

@@ -50,7 +50,7 @@ class Supervised(Method):
         assert views.labels is not None
         features = [self.backbone(view) for view in views.each()]  # V x [B, features]
         logits = raised(self.classifier(torch.cat(features)))  # [V B, C]
-        labels = views.labels.repeat(len(features))  # [V B]
+        labels = views.labels.clamp(min=-1).repeat(len(features))  # [V B]
         known = (labels >= 0).to(logits.dtype)
         losses = F.cross_entropy(
             logits, labels, ignore_index=-1, label_smoothing=self.config.label_smoothing, reduction="none"

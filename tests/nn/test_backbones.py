@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
-from oracles.dino_steps import vit
+from oracles.training import vit
 from tolerances import assert_close
 from torch import nn
 

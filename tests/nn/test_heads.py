@@ -1,4 +1,4 @@
-"""DINO's head against its formula, and against the state of the authors' own."""
+"""The heads against their formulas; DINO's also against the state of the authors' own."""
 
 import copy
 
@@ -9,7 +9,7 @@ from oracles import dino as oracle
 from tolerances import assert_close
 from torch import nn
 
-from sslkit.nn.heads import DINOHead
+from sslkit.nn.heads import DINOHead, mlp_head
 
 GAIN = "last_layer.parametrizations.weight.original0"
 DIRECTION = "last_layer.parametrizations.weight.original1"
@@ -85,3 +85,50 @@ def test_views_together_are_views_apart() -> None:
 def test_sizes_below_one_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one layer"):
         small_head(0)
+
+
+def batch_norm(x: oracle.Array, weight: oracle.Array, bias: oracle.Array) -> oracle.Array:
+    """As in training: over the rows."""
+    scaled = (x - x.mean(0)) / np.sqrt(((x - x.mean(0)) ** 2).mean(0) + 1e-5)
+    return np.asarray(scaled * weight + bias)
+
+
+@pytest.mark.parametrize("widths", [(6, 4), (6, 8, 4), (6, 8, 9, 4)])
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize(("last_norm", "last_affine"), [(False, True), (True, True), (True, False)])
+def test_an_mlp_is_its_formula(
+    widths: tuple[int, ...], norm: bool, last_norm: bool, last_affine: bool
+) -> None:
+    torch.manual_seed(0)
+    head = mlp_head(widths, norm=norm, last_norm=last_norm, last_affine=last_affine).double()
+    for parameter in head.parameters():
+        nn.init.normal_(parameter)
+    modules, rows = iter(head), torch.randn(5, 6, dtype=torch.float64)
+    x, count = rows.numpy(), len(widths) - 1
+    for i in range(count):
+        is_last, normed = i == count - 1, last_norm if i == count - 1 else norm
+        linear = next(modules)
+        assert isinstance(linear, nn.Linear)
+        assert linear.weight.shape == (widths[i + 1], widths[i])
+        assert (linear.bias is None) is normed  # the norm's own shift makes it useless
+        x = x @ linear.weight.detach().numpy().T
+        x = x if normed else x + linear.bias.detach().numpy()
+        if normed:
+            layer = next(modules)
+            assert isinstance(layer, nn.BatchNorm1d)
+            assert layer.affine is (last_affine or not is_last)
+            ones = torch.ones(widths[i + 1])
+            weight, bias = (layer.weight.detach(), layer.bias.detach()) if layer.affine else (ones, 0 * ones)
+            x = batch_norm(x, weight.numpy(), bias.numpy())
+        if not is_last:
+            assert isinstance(next(modules), nn.ReLU)
+            x = np.maximum(x, 0)
+    assert next(modules, None) is None
+    assert_close(head(rows), x)
+
+
+def test_an_mlp_by_default_has_batch_norm_between_its_layers_alone() -> None:
+    types = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    assert [type(m) for m in mlp_head((6, 8, 4))] == types
+    assert [type(m) for m in mlp_head((6, 8, 4), last_norm=True)] == [*types, nn.BatchNorm1d]
+    assert all(m.affine for m in mlp_head((6, 8, 4), last_norm=True) if isinstance(m, nn.BatchNorm1d))
