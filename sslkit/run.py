@@ -12,7 +12,7 @@ from sslkit.core.tracker import Record
 from sslkit.errors import RecipeError, RunError
 from sslkit.eval.evaluate import Skipped, eval_record
 from sslkit.evaluation import Evaluation
-from sslkit.recipe.load import Loaded, differences, load_recipe
+from sslkit.recipe.load import Loaded, differences, load_recipe, packed_recipes
 from sslkit.session import RunResult, prepare
 from sslkit.stations import Facts, build_evaluators, build_method, open_eval_sets
 from sslkit.summary import start_record
@@ -105,8 +105,10 @@ def _chosen(
 
 
 def _looks_like_a_folder(recipe: str | Path | Mapping[str, Any]) -> bool:
-    """A path that is not there and names no recipe file."""
-    return not isinstance(recipe, Mapping) and "/" in str(recipe) and not Path(recipe).exists()
+    """A path that is not there and names no packed recipe such as methods/byol."""
+    if isinstance(recipe, Mapping) or Path(recipe).exists():
+        return False
+    return "/" in str(recipe) and str(recipe) not in packed_recipes()
 
 
 def _load(source: str | Path | Mapping[str, Any], overrides: Sequence[str], **how: Any) -> Loaded:

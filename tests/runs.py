@@ -12,6 +12,17 @@ import numpy as np
 from PIL import Image
 
 CLASSES = ("red", "green")
+HEAD = {"hidden_dim": 16, "out_dim": 8}
+METHODS: dict[str, dict[str, Any]] = {
+    "dino": {"hidden_dim": 16, "out_dim": 16, "bottleneck_dim": 8},
+    "byol": HEAD,
+    "simclr": HEAD,
+    "mocov2": {**HEAD, "queue_size": 12, "shuffle_groups": 2},
+    "mocov3": HEAD,
+    "patch": HEAD,
+    "supervised": {},
+}
+"""Sizes of each built-in method."""
 
 
 def make_photos(root: Path, *, count: int = 24, side: int = 24, labelled: bool = True) -> Path:
@@ -32,7 +43,7 @@ def tiny_recipe(root: Path, **changes: Any) -> dict[str, Any]:
     recipe: dict[str, Any] = {
         "sslkit": 1,
         "name": "tiny",
-        "method": {"name": "dino", "out_dim": 16, "hidden_dim": 16, "bottleneck_dim": 8},
+        "method": {"name": "dino", **METHODS["dino"]},
         "backbone": {
             "name": "vit_tiny_patch16_224",
             "drop_path_rate": 0.1,
@@ -47,6 +58,14 @@ def tiny_recipe(root: Path, **changes: Any) -> dict[str, Any]:
     }
     for key, value in changes.items():
         recipe[key] = {**recipe[key], **value} if isinstance(recipe.get(key), dict) else value
+    return recipe
+
+
+def tiny_recipe_of(method: str, root: Path) -> dict[str, Any]:
+    """The same run with another method; patch discrimination sees patches."""
+    recipe = {**tiny_recipe(root), "method": {"name": method, **METHODS[method]}}
+    if method == "patch":
+        recipe["augment"] = {"name": "patches", "size": 16}
     return recipe
 
 

@@ -9,7 +9,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from runs import learned, lines, make_photos, tiny_recipe
+from runs import METHODS, learned, lines, make_photos, tiny_recipe, tiny_recipe_of
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -85,8 +85,7 @@ def test_timm_alone_loads_the_backbone(photos: Path, tmp_path: Path) -> None:
 
 def test_the_exported_backbone_is_the_teacher_at_the_end(photos: Path, tmp_path: Path) -> None:
     go(tiny_recipe(photos), out=tmp_path / "a")
-    newest = sorted((tmp_path / "a/checkpoints").iterdir())[-1]
-    teacher = load_file(newest / "model.safetensors")
+    teacher = load_file(tmp_path / "a" / newest(tmp_path / "a") / "model.safetensors")
     for key, value in load_file(tmp_path / "a/backbone.safetensors").items():
         assert torch.equal(value, teacher[f"teacher._network.{key}"])
 
@@ -203,6 +202,22 @@ def test_a_run_that_ends_early_goes_on_exactly(photos: Path, tmp_path: Path, sto
     assert learned(lines(tmp_path / "a", "step")) == learned(lines(tmp_path / "whole", "step"))
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_goes_on_exactly(photos: Path, tmp_path: Path, method: str) -> None:
+    """From the middle of an epoch, with all its state: second networks, queue, batch norm statistics."""
+    recipe, no_eval = tiny_recipe_of(method, photos), "eval.every_epochs=null"
+    go(recipe, no_eval, out=tmp_path / "whole")
+    go(recipe, no_eval, "runtime.max_steps=7", out=tmp_path / "a")
+    go(recipe, no_eval, out=tmp_path / "a", resume=True)
+    assert learned(lines(tmp_path / "a", "step")) == learned(lines(tmp_path / "whole", "step"))
+    for name in ("backbone.safetensors", f"{newest(tmp_path / 'whole')}/model.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def newest(run_dir: Path) -> str:
+    return str(max((run_dir / "checkpoints").iterdir()).relative_to(run_dir))
+
+
 def test_lines_after_the_checkpoint_are_cut(photos: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(photos)
     go(recipe, "runtime.max_steps=4", out=tmp_path / "a")
@@ -217,6 +232,13 @@ def test_a_resume_with_another_recipe_names_the_keys(photos: Path, tmp_path: Pat
     go(tiny_recipe(photos), "runtime.max_steps=2", out=tmp_path / "a")
     with pytest.raises(RecipeError, match=r"optim\.lr"):
         go(tiny_recipe(photos), "optim.lr=0.1", "runtime.threads=1", out=tmp_path / "a", resume=True)
+
+
+def test_a_packed_recipe_in_a_folder_is_no_run_directory(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no run to resume in .*nothing"):
+        sslkit.run("methods/byol", out=tmp_path / "nothing", resume=True)
+    with pytest.raises(RunError, match=r"there is no run in methods/bjol"):
+        sslkit.run("methods/bjol", out=tmp_path / "nothing", resume=True)
 
 
 def test_a_damaged_checkpoint_is_passed_over_on_resume(photos: Path, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""Five real training steps of a tiny DINO, all through the product's loop, in float64.
+"""Five real training steps of each method at its smallest, all through the product's loop, in float64.
 
-python tests/train/golden.py      writes golden_dino.json anew: only if you meant to change what is learned
+python tests/train/golden.py [METHOD]      writes golden_<method>.json anew: only if you meant the change
 """
 
-# B images, C channels
+# V views, B images, C channels
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,29 +17,24 @@ from torch import Tensor
 
 from sslkit.core.augmentation import Augmentation
 from sslkit.core.backbone import Backbone
-from sslkit.core.method import Progress, StepOutput, Views
+from sslkit.core.method import Method, Progress, StepOutput, Views
 from sslkit.core.randomness import seeded
 from sslkit.data.loader import Batch
-from sslkit.methods.dino import DINO, DINOConfig
+from sslkit.methods.byol import BYOLConfig
+from sslkit.methods.dino import DINOConfig
+from sslkit.methods.mocov2 import MoCoV2Config
+from sslkit.methods.mocov3 import MoCoV3Config
+from sslkit.methods.patch import PatchConfig
+from sslkit.methods.simclr import SimCLRConfig
+from sslkit.methods.supervised import SupervisedConfig
 from sslkit.nn.backbones import timm_backbone
+from sslkit.plugins import Registry
 from sslkit.recipe.schema import BackboneSection, ClipSection, Component, OptimSection, Recipe
 from sslkit.train.distributed import Place
 from sslkit.train.loop import Trainer, build_trainer, train
 
-FILE = Path(__file__).with_name("golden_dino.json")
-STEPS, STEPS_PER_EPOCH, EPOCHS, BATCH = 5, 2, 4, 8
+STEPS, STEPS_PER_EPOCH, EPOCHS, BATCH, CLASSES = 5, 2, 4, 8, 3
 GLOBAL, LOCAL = 16, 8
-CONFIG = DINOConfig(
-    out_dim=24,
-    hidden_dim=16,
-    bottleneck_dim=8,
-    teacher_temperature=0.06,
-    warmup_teacher_temperature=0.03,
-    warmup_teacher_temperature_epochs=3,
-    teacher_momentum=0.9,
-    center_momentum=0.8,
-    norm_last_layer=False,
-)
 OPTIM = OptimSection(
     batch_size=BATCH,
     epochs=EPOCHS,
@@ -49,13 +45,50 @@ OPTIM = OptimSection(
     weight_decay_end=0.6,
     clip=ClipSection("per_parameter", 0.05),
 )
+DINO = DINOConfig(
+    out_dim=24,
+    hidden_dim=16,
+    bottleneck_dim=8,
+    teacher_temperature=0.06,
+    warmup_teacher_temperature=0.03,
+    warmup_teacher_temperature_epochs=3,
+    teacher_momentum=0.9,
+    center_momentum=0.8,
+    norm_last_layer=False,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method and its views."""
+
+    config: Any
+    views: tuple[int, int] = (2, 2)
+    """Numbers of global and of local ones."""
+
+
+CASES: dict[str, Case] = {
+    "dino": Case(DINO),
+    "byol": Case(BYOLConfig(hidden_dim=16, out_dim=8, target_momentum=0.9)),
+    "simclr": Case(SimCLRConfig(hidden_dim=16, out_dim=8, temperature=0.2)),
+    "mocov2": Case(  # the queue wraps around in the fourth step
+        MoCoV2Config(hidden_dim=16, out_dim=8, queue_size=3 * BATCH, key_momentum=0.9, shuffle_groups=1)
+    ),
+    "mocov3": Case(MoCoV3Config(hidden_dim=16, out_dim=8, key_momentum=0.9)),
+    "patch": Case(PatchConfig(hidden_dim=16, out_dim=8), (3, 0)),
+    "supervised": Case(SupervisedConfig()),
+}
+
+
+def file_of(name: str) -> Path:
+    return Path(__file__).with_name(f"golden_{name}.json")
 
 
 @dataclass(frozen=True)
 class TinySetup:
     """A `Setup` with a two-block ViT of width 12 on 16 px images."""
 
-    num_classes: int | None = None
+    num_classes: int | None = CLASSES
     batch_size: int = BATCH
     channels: int = 3
     steps_per_epoch: int = STEPS_PER_EPOCH
@@ -71,15 +104,17 @@ class Noise(Augmentation):
     Config = dict
     canvas_size = image_size = GLOBAL
 
-    def __init__(self) -> None:
+    def __init__(self, views: tuple[int, int]) -> None:
         super(Augmentation, self).__init__()
+        self.views = views
 
     def draw(self, n: int) -> "Drawn":
-        return Drawn(torch.randn(4, n, 3, GLOBAL, GLOBAL, dtype=torch.float64))
+        return Drawn(torch.randn(sum(self.views), n, 3, GLOBAL, GLOBAL, dtype=torch.float64))
 
     def apply(self, canvas: Tensor, size: Tensor, params: "Drawn") -> Views:  # type: ignore[override]
-        images = canvas.double() / 255 + params.noise.to(canvas.device)  # [4, B, C, H, W]
-        return Views(images[:2], images[2:, ..., :LOCAL, :LOCAL])
+        images = canvas.double() / 255 + params.noise.to(canvas.device)  # [V, B, C, H, W]
+        count, local = self.views
+        return Views(images[:count], images[count:, ..., :LOCAL, :LOCAL] if local else None)
 
 
 @dataclass(frozen=True)
@@ -94,28 +129,28 @@ class Drawn:
 class Trajectory:
     """What five steps did."""
 
+    name: str
     trainer: Trainer
     start: dict[str, Tensor]
     views: list[Views] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @property
-    def method(self) -> DINO:
-        method = self.trainer.method
-        assert isinstance(method, DINO)
-        return method
+    def method(self) -> Method:
+        return self.trainer.method
+
+    def losses(self) -> list[float]:
+        return [r["loss"] for r in self.records]
 
     def as_json(self) -> dict[str, Any]:
         state = self.method.state_dict()
-        return {
-            "losses": [r["loss"] for r in self.records],
-            "norms": {k: v.double().norm().item() for k, v in sorted(state.items())},
-        }
+        norms = {k: v.double().norm().item() for k, v in sorted(state.items())}
+        return {"losses": self.losses(), "norms": norms}
 
 
-def recipe(accumulate: int = 1) -> Recipe:
+def recipe(name: str, accumulate: int = 1) -> Recipe:
     optim = OptimSection(**{**vars(OPTIM), "accumulate": accumulate})
-    return Recipe(method=Component("dino", CONFIG), backbone=BackboneSection("tiny"), optim=optim)
+    return Recipe(method=Component(name, CASES[name].config), backbone=BackboneSection("tiny"), optim=optim)
 
 
 def batches(place: Place) -> Iterator[Batch]:
@@ -125,24 +160,27 @@ def batches(place: Place) -> Iterator[Batch]:
         generator = torch.Generator().manual_seed(step)
         canvas = torch.randint(256, (BATCH, 3, GLOBAL, GLOBAL), generator=generator, dtype=torch.uint8)
         size = torch.full((BATCH, 2), GLOBAL)
-        yield Batch(canvas[part], size[part], None, torch.arange(BATCH)[part])
+        labels = torch.randint(CLASSES, (BATCH,), generator=generator)
+        yield Batch(canvas[part], size[part], labels[part], torch.arange(BATCH)[part])
 
 
 def run(
+    name: str = "dino",
     *,
+    case: Case | None = None,
     accumulate: int = 1,
     place: Place | None = None,
     change: Callable[[Trainer], None] = lambda trainer: None,
     steps: int = STEPS,
     on_record: Callable[[Mapping[str, Any]], None] = lambda record: None,
 ) -> Trajectory:
-    """Train; `change` may spoil the trainer first."""
-    place = place or Place(torch.device("cpu"))
+    """Train a method as in its case, or in another one; `change` may spoil the trainer first."""
+    place, case = place or Place(torch.device("cpu")), case or CASES[name]
     with seeded(0, "weights"):
-        method = DINO(CONFIG, TinySetup()).double().train()
+        method = Registry.load(allow="").get("methods", name)(case.config, TinySetup()).double().train()
     start = {k: v.clone() for k, v in method.state_dict().items()}
-    trainer = build_trainer(recipe(accumulate), method, Noise(), place, STEPS_PER_EPOCH)
-    trajectory = Trajectory(trainer, start)
+    trainer = build_trainer(recipe(name, accumulate), method, Noise(case.views), place, STEPS_PER_EPOCH)
+    trajectory = Trajectory(name, trainer, start)
     method.register_forward_pre_hook(lambda module, args: trajectory.views.append(args[0]))
     change(trainer)
 
@@ -166,5 +204,6 @@ def _ignore(progress: Progress, output: StepOutput) -> None:
 
 
 if __name__ == "__main__":
-    FILE.write_text(json.dumps(run().as_json(), indent=1) + "\n")
-    print(f"wrote {FILE}; say in CHANGELOG.md why the trajectory changed")
+    for each in sys.argv[1:] or CASES:
+        file_of(each).write_text(json.dumps(run(each).as_json(), indent=1) + "\n")
+        print(f"wrote {file_of(each)}; say in CHANGELOG.md why the trajectory changed")
