@@ -89,15 +89,21 @@ def main() -> None:
 
 
 def train(runs: Path, experiment: Experiment, seed: int) -> None:
-    out = runs / f"{experiment.name}-{seed}"
+    words = ["dino_pocket", *experiment.words, f"seed={seed}"]
+    words += ["--variant", experiment.variant] if experiment.variant else []
+    train_once(runs / f"{experiment.name}-{seed}", words)
+
+
+def train_once(out: Path, words: Sequence[str]) -> None:
+    """`sslkit run` with these words and one thread, unless the run is finished; goes on with half of one."""
     record = json.loads((out / "run.json").read_text()) if (out / "run.json").is_file() else {}
     if record.get("status") == "finished":
         return
-    words = ["run", "dino_pocket", *experiment.words, f"seed={seed}", "runtime.threads=1", "--out", str(out)]
-    words += ["--variant", experiment.variant] if experiment.variant else []
-    words += ["--resume"] if record else []
-    with (runs / f"{out.name}.log").open("a") as log:
-        subprocess.run([sys.executable, "-m", "sslkit.cli", *words], stdout=log, stderr=log, check=True)
+    command = [sys.executable, "-m", "sslkit.cli", "run", *words, "runtime.threads=1", "--out", str(out)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.with_name(f"{out.name}.log").open("a") as log:
+        command += ["--resume"] if record else []
+        subprocess.run(command, stdout=log, stderr=log, check=True)
 
 
 def measure(runs: Path, experiment: Experiment) -> dict[str, Any]:
