@@ -4,6 +4,7 @@
     python docs/compare_methods.py RUNS --photos DIR     also real photos (a parquet folder, train and val)
     python docs/compare_methods.py RUNS --tune           the small search that chose each method's settings
     python docs/compare_methods.py RUNS --shortcuts      patch discrimination, its shortcuts open and closed
+    python docs/compare_methods.py RUNS --cost           a step's time, alone on an idle machine
     python docs/compare_methods.py RUNS --only dino byol some of them
 
 Finished runs are not run again, half-finished ones go on from their checkpoint. One thread a run, two runs
@@ -16,9 +17,10 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
+import yaml
 from make_results import DOCS, K, measure_run, train_once
 
 from sslkit.compare import compare
@@ -27,7 +29,7 @@ from sslkit.comparison.result import Comparison
 
 METRIC = f"knn.top1_k{K}"
 SEEDS = (0, 1, 2)
-PHOTO_WORDS = ("optim.epochs=20", "optim.warmup_epochs=2", "eval.every_epochs=4", "checkpoint.every_epochs=2")
+PHOTO_WORDS = ("optim.epochs=20", "optim.warmup_epochs=2", "eval.every_epochs=5", "checkpoint.every_epochs=2")
 TUNING_SEED = 100
 TUNING_WORDS = (
     "data.count=1600",
@@ -107,11 +109,15 @@ def main() -> None:
     parser.add_argument("--photos", metavar="DIR")
     parser.add_argument("--tune", action="store_true")
     parser.add_argument("--shortcuts", action="store_true")
+    parser.add_argument("--cost", action="store_true")
     parser.add_argument("--only", nargs="*", metavar="NAME")
     given = parser.parse_args()
     arms = [arm for arm in ARMS if not given.only or arm.name in given.only]
     if given.tune:
         tune(given.runs / "tuning", arms)
+        return
+    if given.cost:
+        train_all((cost_job(given.runs, arm) for arm in arms), at_once=1)
         return
     if given.shortcuts:
         shortcuts(given.runs / "shortcuts", given.photos)
@@ -129,13 +135,18 @@ Job = tuple[Path, Sequence[str]]
 """A run directory, and the words after `sslkit run`."""
 
 
-def train_all(jobs: Iterable[Job]) -> None:
-    with ThreadPoolExecutor(2) as pool:
+def train_all(jobs: Iterable[Job], at_once: int = 2) -> None:
+    with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(lambda job: train_once(*job), jobs))
 
 
 def scene_job(runs: Path, arm: Arm, seed: int) -> Job:
     return runs / "scenes" / f"{arm.name}-{seed}", [arm.recipe, f"seed={seed}", *arm.words]
+
+
+def cost_job(runs: Path, arm: Arm) -> Job:
+    few = ("data.count=640", "data.eval_count=100", "runtime.max_steps=80", "eval.every_epochs=null")
+    return runs / "cost" / arm.name, [arm.recipe, *few, "eval.evaluators.patch_game=null", *arm.words]
 
 
 def photo_job(runs: Path, arm: Arm, root: str) -> Job:
@@ -194,7 +205,7 @@ def records(run: Path, kind: str) -> list[dict[str, Any]]:
 def shortcuts(runs: Path, photos: str | None) -> None:
     data = {"scenes": ("data.count=1600", "data.eval_count=300", "optim.epochs=18", "optim.warmup_epochs=4")}
     if photos:
-        words = ("data.name=parquet", f"data.root={photos}", "optim.epochs=8", "optim.warmup_epochs=1")
+        words = ("data.name=parquet", f"data.root={photos}", "optim.epochs=4", "optim.warmup_epochs=1")
         data["photos"] = words
     common = ("methods/patch", f"seed={TUNING_SEED}", "eval.every_epochs=null")
     places = {(kind, name): runs / f"{kind}-{name.replace(' ', '-')}" for kind in data for name in SHORTCUTS}
@@ -234,7 +245,7 @@ def table(folder: Path, arms: Sequence[Arm]) -> list[str]:
         cells = [titles[group.name], str(len(group.runs))]
         cells += [_metrics(comparison, group, moment) for moment in ("untrained", "end")]
         cells += [comparison.spread(group, METRIC, "equal_time").shown(3)]
-        cells += [_attention(extras[group.name]), _milliseconds(group)]
+        cells += [_attention(extras[group.name]), _milliseconds(folder.parent / "cost" / group.name)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
@@ -267,9 +278,12 @@ def _attention(extras: Sequence[dict[str, Any]]) -> str:
     return " → ".join(f"{mean:.3f}" for mean in means)
 
 
-def _milliseconds(group: Group) -> str:
-    times = [1000 * run.seconds / run.step for run in group.runs if run.seconds]
-    return f"{fmean(times):.0f}"
+def _milliseconds(cost: Path) -> str:
+    """The median step of a run that had the machine for itself; empty without one."""
+    if not (cost / "metrics.jsonl").is_file():
+        return ""
+    batch = yaml.safe_load((cost / "recipe.yaml").read_text())["optim"]["batch_size"]
+    return f"{1000 * batch / median(r['images_per_second'] for r in records(cost, 'step')):.0f}"
 
 
 def _pair(values: Sequence[float | None]) -> str:

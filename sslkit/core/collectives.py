@@ -75,7 +75,7 @@ class _AllGather(torch.autograd.Function):
         rows = x.shape[0]
         ctx.own = slice(rank() * rows, (rank() + 1) * rows)
         gathered = x.new_empty((world_size() * rows, *x.shape[1:]))  # [R * B, ...]
-        dist.all_gather_into_tensor(gathered, x.contiguous())
+        dist.all_gather(list(gathered.split(rows)), x.contiguous())
         return gathered
 
     @staticmethod

@@ -85,6 +85,13 @@ def retrieval_accuracy(query: Tensor, keys: Tensor, own: Tensor) -> Tensor:
     return (cosines(query, keys).argmax(1) == own).float().mean()
 
 
+@torch.no_grad()
+def contrast_accuracy(query: Tensor, key: Tensor, negatives: Tensor) -> Tensor:
+    """Share of the queries [B, D] nearer to their key [B, D] than to any of the negatives [N, D]: []."""
+    positive = F.cosine_similarity(raised(query), raised(key), dim=1)  # [B]
+    return (positive > cosines(query, negatives).amax(1)).float().mean()
+
+
 def cosines(x: Tensor, y: Tensor) -> Tensor:
     """[B, D], [N, D] -> [B, N], not in half precision."""
     with torch.autocast(x.device.type, enabled=False):

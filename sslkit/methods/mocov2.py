@@ -14,7 +14,7 @@ from sslkit.core.ema import ema_, start_as_copy
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
 from sslkit.errors import RecipeError
 from sslkit.hookspecs import hookimpl
-from sslkit.losses.info_nce import info_nce, retrieval_accuracy
+from sslkit.losses.info_nce import contrast_accuracy, info_nce
 from sslkit.methods.ranges import POSITIVE, SHARE, WIDTH, check_ranges
 from sslkit.nn.heads import mlp_head
 from sslkit.nn.queue import KeyQueue
@@ -79,9 +79,7 @@ class MoCoV2(Method):
         queries = [self.projector(x) for x in features]  # [B, D] each
         tau, negatives = self.config.temperature, self.queue.keys
         loss = torch.stack([info_nce(q, keys, negatives, temperature=tau) for q in queries]).mean()
-        own = torch.arange(len(keys), device=keys.device)
-        accuracy = retrieval_accuracy(queries[0].detach(), torch.cat([keys, negatives]), own)
-        metrics = {"contrast_accuracy": accuracy}
+        metrics = {"contrast_accuracy": contrast_accuracy(queries[0].detach(), keys, negatives)}
         return StepOutput(loss, metrics, {"keys": keys}, features[0].detach())
 
     @torch.no_grad()

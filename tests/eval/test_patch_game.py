@@ -126,7 +126,10 @@ def test_an_oracle_of_structure(tmp_path: Path) -> None:
 
 
 def test_one_that_knows_nothing_ties(tmp_path: Path) -> None:
-    found = dict(played(gratings(20), Fake(constant), tmp_path).metrics)
+    net = Fake(constant).train()
+    found = dict(played(gratings(20), net, tmp_path).metrics)
+    assert net.modes == {False}
+    assert net.training
     assert found.pop("standard_error") == 0
     assert found.pop("games") == 20
     assert set(found.values()) == {0.5}
@@ -161,6 +164,8 @@ def patches_of(rounds: Rounds, setting: Setting) -> Tensor:
     games = torch.cat(list(rounds.games(setting)), 1)  # [3, M, 3, p, p]
     assert torch.equal(games, games.round())  # not resampled
     assert torch.equal(games[:, :, 0].amax((-2, -1)), games[:, :, 0].amin((-2, -1)))
+    corners = rounds.corners(setting)
+    assert torch.equal(games[:, :, 1:, 0, 0].long(), corners[[0, 1, 1]])
     return games[..., 0, 0].long()
 
 
@@ -217,6 +222,8 @@ def test_the_looks() -> None:
 
 def test_patches_are_resized_for_the_network(tmp_path: Path) -> None:
     smooth = torch.nn.functional.interpolate(torch.randn(9, 3, 4, 4), (SIDE, SIDE), mode="bilinear")
+    chess = (torch.arange(SIDE)[:, None] + torch.arange(SIDE)).remainder(2).float().expand(9, 3, -1, -1)
+    assert (next(Rounds(chess, 1, 4).games(Setting(0.3, 0.5))) - 0.5).abs().max() < 0.1  # antialiased
     small, large = (next(Rounds(smooth, 1, size).games(Setting(0.3, 0.5))) for size in (8, 24))
     assert small.shape[-2:] == (8, 8)
     again = torch.nn.functional.interpolate(large.flatten(0, 1), (8, 8), mode="area")
@@ -232,7 +239,7 @@ class Judge(Method):
     def __init__(self, net: Backbone) -> None:
         super().__init__()
         self.net, self.norm = net, nn.BatchNorm1d(3)
-        self.modes = set[bool]()
+        self.modes, self.asked = set[bool](), list[tuple[Tensor, Tensor]]()
 
     encoder = property(lambda self: self.net)
 
@@ -240,6 +247,7 @@ class Judge(Method):
 
     def similarity(self, anchors: Tensor, candidates: Tensor) -> Tensor:
         self.modes.add(self.norm.training)
+        self.asked.append((anchors, candidates))
         return (anchors - candidates).square().sum(1)
 
 
@@ -251,6 +259,16 @@ def test_a_methods_own_similarity_is_asked_in_eval_mode(tmp_path: Path) -> None:
     assert judge.modes == net.modes == {False}
     assert judge.training
     assert judge.norm.training
+
+
+def test_both_candidates_are_compared_with_the_anchor() -> None:
+    net = Fake(lambda x: x.mean((2, 3)))
+    judge = Judge(net)
+    rounds, setting = Rounds(marked(10), 1, 12), Setting(0.3, 0.5)
+    rounds.play(Subject(net, judge), setting)
+    anchor, a, b = next(rounds.games(setting)).mean((-2, -1))  # [10, 3] each
+    for asked, wanted in zip(judge.asked, [(anchor, a), (anchor, b)], strict=True):
+        torch.testing.assert_close(asked, wanted)
 
 
 def test_the_standard_error_is_that_of_the_images_means() -> None:

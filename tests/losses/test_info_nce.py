@@ -15,7 +15,7 @@ from oracles import make
 from tolerances import assert_close
 from torch import Tensor
 
-from sslkit.losses.info_nce import in_batch_info_nce, info_nce, nt_xent, retrieval_accuracy
+from sslkit.losses.info_nce import contrast_accuracy, in_batch_info_nce, info_nce, nt_xent, retrieval_accuracy
 
 LIGHTLY: dict[str, Any] = json.loads(Path(make.OUT).read_text(encoding="utf-8"))
 DTYPES = [torch.float64, torch.float32]
@@ -277,3 +277,10 @@ def test_retrieval_accuracy() -> None:
     got = retrieval_accuracy(query.requires_grad_(True), keys, best)
     assert float(got) == pytest.approx(0.8)
     assert not got.requires_grad
+
+
+def test_contrast_accuracy_counts_the_queries_nearer_to_their_key_than_to_any_negative() -> None:
+    query = torch.tensor([[2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
+    key = torch.tensor([[1.0, 0.1], [1.0, 0.0], [1.0, 1.0]])
+    negatives = torch.tensor([[0.0, 5.0], [-1.0, 0.0]])
+    assert contrast_accuracy(query, key, negatives).item() == pytest.approx(2 / 3)

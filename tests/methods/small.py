@@ -37,10 +37,13 @@ def build(cls: type[M], config: object, network: str = "resnet", batch: int = BA
 
 
 def disturb(*modules: nn.Module) -> None:
-    """Change all parameters, so that a network and its copy differ."""
+    """Change all parameters and statistics, so that a network and its copy differ."""
     with torch.no_grad(), seeded(0, "disturb"):
-        for parameter in (p for module in modules for p in module.parameters()):
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+        for module in modules:
+            for parameter in module.parameters():
+                parameter.add_(torch.randn_like(parameter), alpha=0.1)
+            for statistic in (b for b in module.buffers() if b.is_floating_point()):
+                statistic.add_(torch.rand_like(statistic), alpha=0.1)
 
 
 def batch_of_views(local_count: int = 0, *, batch: int = BATCH, seed: int = 0) -> Views:
@@ -111,9 +114,15 @@ def check_drop_path(method: Method, *, original: str, copy: str) -> None:
     assert not any(rates[copy])
 
 
-def check_gradients(method: Method, copies: Mapping[str, str]) -> None:
-    """Every parameter gets a gradient but the copies', which no optimiser sees either."""
-    method(batch_of_views(2), progress()).loss.backward()
+def check_gradients(method: Method, copies: Mapping[str, str], without: int | None = None) -> None:
+    """What is learned: by every parameter but the copies', which no optimiser sees either; and from every one
+    of two global and two local views but number `without`, which only a copy sees."""
+    views = batch_of_views(2)
+    assert views.local_views is not None
+    pixels = views.global_views.requires_grad_(True), views.local_views.requires_grad_(True)
+    method(views, progress()).loss.backward()
+    slopes = [view for x in pixels if x.grad is not None for view in x.grad]
+    assert [bool(x.any()) for x in slopes] == [i != without for i in range(4)]
     trained = {name for group in method.parameter_groups() for name in group.parameters}
     for name, parameter in method.named_parameters():
         is_copy = name.startswith(tuple(f"{copy}." for copy in copies))

@@ -83,8 +83,9 @@ def test_all_views_but_the_second_look_for_its_key(network: str, local_count: in
     output = method(views, progress())
     assert_close(output.loss, sum(losses) / len(losses))
     assert_close(output.carry["keys"], keys)
-    accuracy = oracle.nearest_is_own(queries[0], np.concatenate([keys, queue]), list(range(BATCH)))
-    assert_close(output.metrics["contrast_accuracy"], accuracy)
+    pairs = zip(queries[0], keys, strict=True)
+    found = [oracle.nearest_is_own(q[None], np.concatenate([key[None], queue]), [0]) for q, key in pairs]
+    assert_close(output.metrics["contrast_accuracy"], sum(found) / BATCH)
     assert output.features is not None
     assert_close(output.features, method.backbone(first))
 
@@ -138,7 +139,7 @@ def test_the_key_encoder_starts_as_a_copy() -> None:
 
 
 def test_the_key_encoder_gets_no_gradient() -> None:
-    check_gradients(apart(), COPIES)
+    check_gradients(apart(), COPIES, without=1)
 
 
 def test_the_key_encoder_moves_by_its_momentum() -> None:
