@@ -24,6 +24,7 @@ import yaml
 from make_results import DOCS, K, measure_run, train_once
 
 from sslkit.compare import compare
+from sslkit.comparison.figure import draw
 from sslkit.comparison.groups import Group
 from sslkit.comparison.result import Comparison
 
@@ -233,18 +234,20 @@ def finished_runs(folder: Path, arms: Sequence[Arm]) -> list[Path]:
 
 def table(folder: Path, arms: Sequence[Arm]) -> list[str]:
     comparison = compare(finished_runs(folder, arms))
+    draw(comparison, DOCS / f"images/methods_{folder.name}.png")
     extras = measured(comparison)
     floor = extras[comparison.groups[0].name][0]["pixels"]
     lines = [
-        "| method | seeds | untrained | trained | at equal time | attention on the object | ms a step |",
-        "|---|---|---|---|---|---|---|",
-        f"| *raw pixels* | | {_pair(floor)} | | | | |",
+        "| method | seeds | untrained | trained | at equal time | patch game | attention | ms a step |",
+        "|---|---|---|---|---|---|---|---|",
+        f"| *raw pixels* | | {_pair(floor)} | | | | | |",
     ]
     titles = {arm.name: arm.title for arm in arms}
     for group in comparison.groups:
         cells = [titles[group.name], str(len(group.runs))]
         cells += [_metrics(comparison, group, moment) for moment in ("untrained", "end")]
         cells += [comparison.spread(group, METRIC, "equal_time").shown(3)]
+        cells += [comparison.spread(group, "patch_game.accuracy", "end").shown(2)]
         cells += [_attention(extras[group.name]), _milliseconds(folder.parent / "cost" / group.name)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -31,7 +31,7 @@ from sslkit.augment.patches import Patches, patch_boxes
 from sslkit.core.augmentation import Augmentation, ImageFormat, draw_for_step
 from sslkit.core.method import Views
 from sslkit.data.scenes import ScenesConfig, render_scene
-from sslkit.report.style import COLOURS, GREY, new_figure, save, shown
+from sslkit.style import COLOURS, GREY, new_figure, save, shown
 
 FOLDER = Path(__file__).with_name("images") / "methods"
 INCHES = 7.5

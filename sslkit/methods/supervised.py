@@ -57,7 +57,7 @@ class Supervised(Method):
         )  # [V B]
         right = (logits.detach().argmax(1) == labels).to(logits.dtype)
         count = known.sum().clamp(min=1)
-        metrics = {"accuracy": (right * known).sum() / count}
+        metrics = {"accuracy": right.sum() / count}
         return StepOutput(losses.sum() / count, metrics, features=features[0].detach())
 
 

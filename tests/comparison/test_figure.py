@@ -23,8 +23,9 @@ def test_epochs_only_where_an_epoch_is_the_same_for_all(tmp_path: Path) -> None:
     ]
     run = compare([a, b]).runs[0]
     assert [panel.place(run, run.curves[KNN][-1]) for panel in alike] == pytest.approx([4, 40 / 60])
-    for other in (c, d):
-        panel = _panels(compare([a, other]))[0]
+    e = write_run(tmp_path / "e", record={"setup": {}})
+    for pair in ([a, c], [a, d], [d, e]):
+        panel = _panels(compare(pair))[0]
         assert (panel.label, panel.budget) == ("thousand images seen", 0.4)
         assert panel.place(run, run.curves[KNN][-1]) == 0.4
 

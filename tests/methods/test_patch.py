@@ -42,24 +42,30 @@ def game(choices: list[tuple[float, float]]) -> tuple[float, float]:
     return sum(losses) / len(losses), sum(right) / len(right)
 
 
-def triplet() -> Views:
-    """Anchor, A and the B of the neighbour, by the augmentation `patches`."""
-    views = batch_of_views()
-    third = batch_of_views(seed=1).global_views[:1]
-    return replace(views, global_views=torch.cat([views.global_views, third]))
+def views_of(global_count: int, local_count: int) -> Views:
+    """The third global view is what the augmentation `patches` cuts for the neighbour."""
+    views, third = batch_of_views(local_count), batch_of_views(seed=1).global_views[:1]
+    return replace(views, global_views=torch.cat([views.global_views, third])[:global_count])
+
+
+ROLES = {
+    (3, 0): [(1, 2)],
+    (2, 0): [(1, 1)],
+    (2, 2): [(1, 1), (2, 2), (3, 3)],
+    (3, 1): [(1, 1), (2, 2), (3, 3)],
+}
+"""By the numbers of global and local views: which view is the own candidate, and which the neighbour's."""
 
 
 @pytest.mark.parametrize("similarity", CONFIGS)
 @pytest.mark.parametrize("network", ["resnet", "vit"])
-@pytest.mark.parametrize("kind", ["triplet", "two", "multicrop"])
-def test_who_is_compared_with_whom(similarity: str, network: str, kind: str) -> None:
-    method = build(PatchDiscrimination, CONFIGS[similarity], network)
-    views = triplet() if kind == "triplet" else batch_of_views(2 if kind == "multicrop" else 0)
+@pytest.mark.parametrize("counts", ROLES)
+def test_who_is_compared_with_whom(similarity: str, network: str, counts: tuple[int, int]) -> None:
+    method, views = build(PatchDiscrimination, CONFIGS[similarity], network), views_of(*counts)
     z = [numbers(method.projector(method.backbone(view))) for view in views.each()]
-    roles = {"triplet": [(1, 2)], "two": [(1, 1)], "multicrop": [(1, 1), (2, 2), (3, 3)]}[kind]
     choices = [
         (score(method, z[0][i], z[a][i]), score(method, z[0][i], z[b][NEIGHBOUR[i]]))
-        for a, b in roles
+        for a, b in ROLES[counts]
         for i in range(BATCH)
     ]
     loss, accuracy = game(choices)
