@@ -27,6 +27,7 @@ from sslkit.compare import compare
 from sslkit.comparison.figure import draw
 from sslkit.comparison.groups import Group
 from sslkit.comparison.result import Comparison
+from sslkit.train.wording import counted
 
 METRIC = f"knn.top1_k{K}"
 SEEDS = (0, 1, 2)
@@ -52,8 +53,12 @@ class Arm:
     on_photos: bool = True
 
     @property
+    def method(self) -> str:
+        return self.name.partition("-")[0]
+
+    @property
     def recipe(self) -> str:
-        return f"methods/{self.name.partition('-')[0]}"
+        return f"methods/{self.method}"
 
 
 LOCAL = ("augment.local_count=4",)
@@ -127,9 +132,12 @@ def main() -> None:
     if given.photos:
         jobs += [photo_job(given.runs, arm, given.photos) for arm in arms if arm.on_photos]
     train_all(jobs)
-    write("scenes", table(given.runs / "scenes", ARMS))
-    if given.photos:
-        write("photos", table(given.runs / "photos", ARMS))
+    folders = [given.runs / name for name in ("scenes", "photos") if (given.runs / name).is_dir()]
+    for folder in folders:
+        write(folder.name, table(folder, ARMS))
+    for arm in ARMS:
+        if arm.name == arm.method:
+            write(f"ours: {arm.name}", in_words(folders, arm), DOCS / f"methods/{arm.name}.md")
 
 
 Job = tuple[Path, Sequence[str]]
@@ -250,6 +258,22 @@ def table(folder: Path, arms: Sequence[Arm]) -> list[str]:
         cells += [comparison.spread(group, "patch_game.accuracy", "end").shown(2)]
         cells += [_attention(extras[group.name]), _milliseconds(folder.parent / "cost" / group.name)]
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def in_words(folders: Sequence[Path], arm: Arm) -> list[str]:
+    """What a method's own page says of these runs."""
+    lines = [
+        "kNN (k 10), untrained → trained; beside the other methods in [results](../results.md#methods-compared).",
+        "",
+    ]
+    for folder in folders:
+        comparison = compare(finished_runs(folder, ARMS))
+        for group in comparison.groups:
+            if group.name.partition("-")[0] == arm.name:
+                title = next(other.title for other in ARMS if other.name == group.name)
+                start, end = (_metrics(comparison, group, moment) for moment in ("untrained", "end"))
+                lines.append(f"- {folder.name}, {title}, {counted(len(group.runs), 'seed')}: {start} → {end}")
     return lines
 
 
