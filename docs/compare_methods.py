@@ -264,7 +264,7 @@ def table(folder: Path, arms: Sequence[Arm]) -> list[str]:
 def in_words(folders: Sequence[Path], arm: Arm) -> list[str]:
     """What a method's own page says of these runs."""
     lines = [
-        "kNN (k 10), untrained → trained; beside the other methods in [results](../results.md#methods-compared).",
+        "kNN (k 10), untrained → trained; all methods: [results](../results.md#methods-compared).",
         "",
     ]
     for folder in folders:

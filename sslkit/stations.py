@@ -90,7 +90,8 @@ def check_sizes(backbone: Backbone, sides: Iterable[int], recipe: Recipe, place:
             except (RuntimeError, AssertionError, ValueError) as error:
                 raise RecipeError(
                     f"'{recipe.backbone.name}' does not take images of {side} x {side} pixels: {error}\n"
-                    "  choose other augment.global_size, augment.local_size, eval.crop, or another network"
+                    "  choose other augment.global_size, augment.local_size (with patches: augment.size),"
+                    " eval.crop, or another network"
                 ) from error
 
 

@@ -87,8 +87,9 @@ class MoCoV2(Method):
         """[B, C, H, W] -> [B, D], through the key encoder in random groups."""
         if self.config.shuffle_groups == 1:
             return self.key_projector(self.key_backbone(view))  # type: ignore[no-any-return]
+        _check_groups(self.config.shuffle_groups, len(view))
         order = torch.randperm(len(view)).to(view.device)  # [B]
-        groups = view[order].chunk(self.config.shuffle_groups)
+        groups = view[order].tensor_split(self.config.shuffle_groups)
         keys = torch.cat([self.key_projector(self.key_backbone(group)) for group in groups])
         return keys[order.argsort()]
 
@@ -99,6 +100,14 @@ class MoCoV2(Method):
         ema_(self.key_projector.parameters(), self.projector.parameters(), momentum)
         for output in outputs:
             self.queue.enqueue(all_gather(output.carry["keys"]))  # [R B, D]
+
+
+def _check_groups(groups: int, images: int) -> None:
+    if images < 2 * groups:
+        raise RecipeError(
+            f"'method.shuffle_groups' is {groups}, but a process has {images} images of each micro-batch,"
+            f" and batch norm needs two a group\n  take {images // 2 or 1} or fewer, or a larger batch"
+        )
 
 
 def _nearest_multiple(value: int, of: int) -> int:

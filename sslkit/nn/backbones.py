@@ -135,6 +135,7 @@ class TimmBackbone(Backbone):
             raise RecipeError(
                 f"images of {height} x {width} pixels do not divide into patches of {side}"
                 f"\n  choose multiples of {side} for augment.global_size, augment.local_size and eval.crop"
+                " (with patches: augment.size)"
             )
 
 

@@ -147,7 +147,7 @@ def test_the_key_encoder_moves_by_its_momentum() -> None:
     check_ema(method, COPIES, 0.8, lambda: method.after_step(progress(), []))
 
 
-@pytest.mark.parametrize("groups", [2, 3, 8])
+@pytest.mark.parametrize("groups", [2, 3, 4])
 def test_groups_change_no_key_without_batch_norm(groups: int) -> None:
     views = batch_of_views()
     whole, grouped = (
@@ -171,6 +171,13 @@ def test_groups_are_random_and_each_has_its_own_batch_norm() -> None:
     assert not torch.allclose(keys, keys_of(method, views))
     for group, rows in zip(groups[:4], np.reshape(order[:8], (4, 2)).tolist(), strict=True):
         assert_close(keys[rows], method.key_projector(method.key_backbone(group)))
+
+
+def test_a_group_of_one_is_refused() -> None:
+    method = apart(replace(SMALL, shuffle_groups=5))
+    message = r"'method.shuffle_groups' is 5, but a process has 8 images .*\n  take 4 or fewer"
+    with pytest.raises(RecipeError, match=message):
+        method(batch_of_views(), progress())
 
 
 @pytest.mark.parametrize(("size", "nearest"), [(100, 96), (3, 8), (65536 + 7, 65544)])
