@@ -1,11 +1,12 @@
 """Runs every recipe of recipes/methods on the same data and writes the tables of docs/results.md.
 
-    python docs/compare_methods.py RUNS                  the scenes, three seeds
-    python docs/compare_methods.py RUNS --photos DIR     also real photos (a parquet folder, train and val)
-    python docs/compare_methods.py RUNS --tune           the small search that chose each method's settings
-    python docs/compare_methods.py RUNS --shortcuts      patch discrimination, its shortcuts open and closed
-    python docs/compare_methods.py RUNS --cost           a step's time, alone on an idle machine
-    python docs/compare_methods.py RUNS --only dino byol some of them
+    python docs/compare_methods.py RUNS --photos DIR     all of it; without --photos on scenes alone
+    python docs/compare_methods.py RUNS --part tuning    one of tuning, methods, shortcuts, cost
+    python docs/compare_methods.py RUNS --only dino byol some of the methods
+
+DIR is a parquet folder of labelled photos (train and val). The parts: a step's time, one run after the other,
+which wants an idle machine; the small search that chose each method's settings; the methods side by side;
+patch discrimination with its shortcuts open and closed.
 
 Finished runs are not run again, half-finished ones go on from their checkpoint. One thread a run, two runs
 at a time.
@@ -113,26 +114,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--photos", metavar="DIR")
-    parser.add_argument("--tune", action="store_true")
-    parser.add_argument("--shortcuts", action="store_true")
-    parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--part", choices=PARTS)
     parser.add_argument("--only", nargs="*", metavar="NAME")
     given = parser.parse_args()
     arms = [arm for arm in ARMS if not given.only or arm.name in given.only]
-    if given.tune:
-        tune(given.runs / "tuning", arms)
-        return
-    if given.cost:
-        train_all((cost_job(given.runs, arm) for arm in arms), at_once=1)
-        return
-    if given.shortcuts:
-        shortcuts(given.runs / "shortcuts", given.photos)
-        return
-    jobs = [scene_job(given.runs, arm, seed) for seed in SEEDS for arm in arms]
-    if given.photos:
-        jobs += [photo_job(given.runs, arm, given.photos) for arm in arms if arm.on_photos]
+    for part in PARTS if given.part is None else (given.part,):
+        PARTS[part](given.runs, arms, given.photos)
+
+
+def cost(runs: Path, arms: Sequence[Arm], photos: str | None) -> None:
+    train_all((cost_job(runs, arm) for arm in arms), at_once=1)
+
+
+def methods(runs: Path, arms: Sequence[Arm], photos: str | None) -> None:
+    jobs = [scene_job(runs, arm, seed) for seed in SEEDS for arm in arms]
+    if photos:
+        jobs += [photo_job(runs, arm, photos) for arm in arms if arm.on_photos]
     train_all(jobs)
-    folders = [given.runs / name for name in ("scenes", "photos") if (given.runs / name).is_dir()]
+    folders = [runs / name for name in ("scenes", "photos") if len(finished_runs(runs / name, ARMS)) > 1]
     for folder in folders:
         write(folder.name, table(folder, ARMS))
     for arm in ARMS:
@@ -166,8 +165,8 @@ def photo_job(runs: Path, arm: Arm, root: str) -> Job:
 def write(mark: str, lines: Sequence[str], page: Path = DOCS / "results.md") -> None:
     """Replace what stands between two marks of a page."""
     line = f"<!-- {mark} -->"
-    before, _, rest = page.read_text().partition(line)
-    page.write_text("\n".join([before + line, *lines, line + rest.partition(line)[2]]))
+    before, _, after = page.read_text().split(line)  # the mark stands twice
+    page.write_text("\n".join([before + line, *lines, line + after]))
 
 
 # --- tuning ------------------------------------------------------------------------------------------------
@@ -179,7 +178,8 @@ def trials(method: str) -> list[tuple[str, ...]]:
     return [first, *((*first, *change.split()) for change in (*OTHER_LRS, *CHANGES[method]))]
 
 
-def tune(runs: Path, arms: Sequence[Arm]) -> None:
+def tuning(runs: Path, arms: Sequence[Arm], photos: str | None) -> None:
+    runs = runs / "tuning"
     rows = ["| method | change to the first guess | kNN, class / identity |", "|---|---|---|"]
     jobs = []
     for arm in (arm for arm in arms if arm.name in CHANGES):
@@ -211,7 +211,8 @@ def records(run: Path, kind: str) -> list[dict[str, Any]]:
 # --- shortcuts ---------------------------------------------------------------------------------------------
 
 
-def shortcuts(runs: Path, photos: str | None) -> None:
+def shortcuts(runs: Path, arms: Sequence[Arm], photos: str | None) -> None:
+    runs = runs / "shortcuts"
     data = {"scenes": ("data.count=1600", "data.eval_count=300", "optim.epochs=18", "optim.warmup_epochs=4")}
     if photos:
         words = ("data.name=parquet", f"data.root={photos}", "optim.epochs=4", "optim.warmup_epochs=1")
@@ -220,13 +221,15 @@ def shortcuts(runs: Path, photos: str | None) -> None:
     places = {(kind, name): runs / f"{kind}-{name.replace(' ', '-')}" for kind in data for name in SHORTCUTS}
     train_all((out, [*common, *data[kind], *SHORTCUTS[name].split()]) for (kind, name), out in places.items())
     rows = [
-        "| data | patches | in training | held out | grey | scrambled | kNN |",
-        "|---|---|---|---|---|---|---|",
+        "| data | patches | in training | held out | grey | scrambled | shuffled | kNN |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for (kind, name), out in places.items():
         game, change = evaluations(out, "patch_game")[-1], SHORTCUTS[name]
         numbers = [fmean(r["accuracy"] for r in records(out, "step")[-100:])]
-        numbers += [game[key] for key in ("accuracy", "accuracy_grey", "accuracy_scrambled")]
+        numbers += [
+            game[key] for key in ("accuracy", "accuracy_grey", "accuracy_scrambled", "accuracy_shuffled")
+        ]
         cells = [kind, f"{name}{f' (`{change}`)' if change else ''}", *(f"{n:.3f}" for n in numbers)]
         rows.append("| " + " | ".join([*cells, " / ".join(last_knn(out))]) + " |")
     write("shortcuts", rows, DOCS / "methods/patch.md")
@@ -252,13 +255,19 @@ def table(folder: Path, arms: Sequence[Arm]) -> list[str]:
     ]
     titles = {arm.name: arm.title for arm in arms}
     for group in comparison.groups:
-        cells = [titles[group.name], str(len(group.runs))]
+        name = arm_of(group)
+        cells = [titles[name], str(len(group.runs))]
         cells += [_metrics(comparison, group, moment) for moment in ("untrained", "end")]
         cells += [comparison.spread(group, METRIC, "equal_time").shown(3)]
         cells += [comparison.spread(group, "patch_game.accuracy", "end").shown(2)]
-        cells += [_attention(extras[group.name]), _milliseconds(folder.parent / "cost" / group.name)]
+        cells += [_attention(extras[group.name]), _milliseconds(folder.parent / "cost" / name)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def arm_of(group: Group) -> str:
+    """The arm whose runs these are: their directories are called arm-seed."""
+    return group.runs[0].path.name.rpartition("-")[0]
 
 
 def in_words(folders: Sequence[Path], arm: Arm) -> list[str]:
@@ -270,8 +279,8 @@ def in_words(folders: Sequence[Path], arm: Arm) -> list[str]:
     for folder in folders:
         comparison = compare(finished_runs(folder, ARMS))
         for group in comparison.groups:
-            if group.name.partition("-")[0] == arm.name:
-                title = next(other.title for other in ARMS if other.name == group.name)
+            if arm_of(group).partition("-")[0] == arm.name:
+                title = next(other.title for other in ARMS if other.name == arm_of(group))
                 start, end = (_metrics(comparison, group, moment) for moment in ("untrained", "end"))
                 lines.append(f"- {folder.name}, {title}, {counted(len(group.runs), 'seed')}: {start} → {end}")
     return lines
@@ -316,6 +325,8 @@ def _milliseconds(cost: Path) -> str:
 def _pair(values: Sequence[float | None]) -> str:
     return " / ".join(f"{value:.3f}" for value in values if value is not None)
 
+
+PARTS = {"cost": cost, "tuning": tuning, "methods": methods, "shortcuts": shortcuts}
 
 if __name__ == "__main__":
     main()

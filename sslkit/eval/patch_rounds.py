@@ -134,15 +134,13 @@ def patch_side(setting: Setting, length: int) -> int:
 def _similarities(subject: Subject, games: Tensor) -> tuple[Tensor, Tensor]:
     """Of the anchors to A and to B, [m] each; games [3, m, C, p, p]."""
     anchor, own, other = subject.backbone(games.flatten(0, 1)).float().chunk(3)  # [m, D] each
-    similarity = getattr(subject.method, "similarity", None)
-    if (
-        similarity is None
-    ):  # in float64, since an untrained network's cosines differ in their last digits only
-        similarity, (anchor, own, other) = (
-            F.cosine_similarity,
-            (x.cpu().double() for x in (anchor, own, other)),
-        )
+    similarity = getattr(subject.method, "similarity", _cosine)
     return similarity(anchor, own).cpu(), similarity(anchor, other).cpu()
+
+
+def _cosine(x: Tensor, y: Tensor) -> Tensor:
+    """In float64: an untrained network's cosines differ in their last digits only."""
+    return F.cosine_similarity(x.cpu().double(), y.cpu().double(), dim=1)
 
 
 def _right(own: Tensor, other: Tensor) -> Tensor:

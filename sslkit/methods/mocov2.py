@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.collectives import all_gather
@@ -36,7 +37,7 @@ class MoCoV2Config:
     """EMA momentum of the key encoder, 0 to 1; smaller for short runs."""
     shuffle_groups: int = 8
     """The key encoder takes its batch in so many random groups, >= 1, so that the batch norms of a
-    convolutional net cannot give the partner away (the paper: 8 GPUs); 1 for networks without batch norm."""
+    convolutional net cannot give the partner away (the paper: 8 GPUs); networks without are left whole."""
 
     def __post_init__(self) -> None:
         widths = dict.fromkeys(("hidden_dim", "out_dim", "queue_size", "shuffle_groups"), WIDTH)
@@ -66,6 +67,8 @@ class MoCoV2(Method):
         self.key_projector = mlp_head(widths, norm=False)
         start_as_copy(self.key_backbone, self.backbone)
         start_as_copy(self.key_projector, self.projector)
+        has_norm = any(isinstance(m, _BatchNorm) for m in self.key_backbone.modules())
+        self.groups = config.shuffle_groups if has_norm else 1
         self.queue = KeyQueue(config.queue_size, config.out_dim)
 
     @property
@@ -85,11 +88,11 @@ class MoCoV2(Method):
     @torch.no_grad()
     def _keys(self, view: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, D], through the key encoder in random groups."""
-        if self.config.shuffle_groups == 1:
+        if self.groups == 1:
             return self.key_projector(self.key_backbone(view))  # type: ignore[no-any-return]
-        _check_groups(self.config.shuffle_groups, len(view))
-        order = torch.randperm(len(view)).to(view.device)  # [B]
-        groups = view[order].tensor_split(self.config.shuffle_groups)
+        _check_groups(self.groups, len(view))
+        order = torch.randperm(len(view)).to(view.device, non_blocking=True)  # [B]
+        groups = view[order].tensor_split(self.groups)
         keys = torch.cat([self.key_projector(self.key_backbone(group)) for group in groups])
         return keys[order.argsort()]
 

@@ -44,9 +44,9 @@ class PatchDiscrimination(Method):
 
     The network sees an anchor patch and two candidates, one from the anchor's image and one from another
     image, and says which of them belongs to it. The images 2k and 2k + 1 of a batch are each other's
-    "other image". With the augmentation `patches` the views are the anchor, the candidate for the own
-    image, and the candidate for the other image; with any other augmentation the first view is the anchor
-    and every other view is a candidate in both roles.
+    "other image". Three global views, as `patches` cuts them, are the anchor, the candidate for the own
+    image, and the candidate for the other image; of any other views the first is the anchor and every other
+    one is a candidate in both roles.
     """
 
     Config = PatchConfig
@@ -89,7 +89,10 @@ def _is_triplet(views: Views) -> bool:
 
 def _check_pairs(count: int, what: str) -> None:
     if count % 2:
-        raise RecipeError(f"{what} is {count}, but patch discrimination needs pairs: an even number")
+        raise RecipeError(
+            f"{what} is {count}, but patch discrimination needs pairs: an even number"
+            "\n  choose an optim.batch_size whose share of a process and micro-batch is even"
+        )
 
 
 @hookimpl

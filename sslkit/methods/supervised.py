@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from sslkit.core.backbone import Backbone
+from sslkit.core.collectives import mean_over_ranks
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
 from sslkit.hookspecs import hookimpl
 from sslkit.losses.dtype import raised
@@ -29,7 +30,8 @@ class SupervisedConfig:
 class Supervised(Method):
     """Cross-entropy on the labels with the backbone, the crops and the loop of the other methods.
 
-    Every view is classified, local crops too. Images without a label (below 0) do not count.
+    Every view is classified, local crops too. Images without a label (below 0) do not count;
+    with `optim.accumulate` each micro-batch is a mean over its own.
     """
 
     Config = SupervisedConfig
@@ -56,7 +58,7 @@ class Supervised(Method):
             logits, labels, ignore_index=-1, label_smoothing=self.config.label_smoothing, reduction="none"
         )  # [V B]
         right = (logits.detach().argmax(1) == labels).to(logits.dtype)
-        count = known.sum().clamp(min=1)
+        count = mean_over_ranks(known.sum()).clamp(min=1)  # [] so that each label counts alike on all ranks
         metrics = {"accuracy": right.sum() / count}
         return StepOutput(losses.sum() / count, metrics, features=features[0].detach())
 

@@ -86,7 +86,9 @@ def build_trainer(
     schedules = Schedules(recipe.optim, recipe.optim.epochs * steps_per_epoch, steps_per_epoch)
     devices = [place.device] if place.device.type == "cuda" else None
     synchronised(method)
-    forward = DistributedDataParallel(method, device_ids=devices) if place.world_size > 1 else method
+    forward: nn.Module = method
+    if place.world_size > 1:  # buffers (centre, queue, statistics) are the same on all ranks as it is
+        forward = DistributedDataParallel(method, device_ids=devices, broadcast_buffers=False)
     late = place.device.type != "cpu"
     return Trainer(recipe, augmentation, place, schedules, state, forward, dtype, reads_late=late)
 

@@ -147,11 +147,10 @@ def test_the_key_encoder_moves_by_its_momentum() -> None:
     check_ema(method, COPIES, 0.8, lambda: method.after_step(progress(), []))
 
 
-@pytest.mark.parametrize("groups", [2, 3, 4])
-def test_groups_change_no_key_without_batch_norm(groups: int) -> None:
+def test_a_network_without_batch_norm_is_left_whole() -> None:
     views = batch_of_views()
     whole, grouped = (
-        apart(replace(SMALL, shuffle_groups=n), "vit")(views, progress()).carry["keys"] for n in (1, groups)
+        apart(replace(SMALL, shuffle_groups=n), "vit")(views, progress()).carry["keys"] for n in (1, 8)
     )
     assert_close(grouped, whole)
 

@@ -226,9 +226,10 @@ class Supervised(Paper):
 
     def loss(self, online: Mapping[str, Tensor], trace: Trace, batch: Batch) -> Tensor:
         terms = []
+        known = batch.labels >= 0
         for view in batch.views:
-            log_p = linear(online, "classifier", self.features(online, view)).log_softmax(1)
-            right = log_p[range(len(batch.labels)), batch.labels]
+            log_p = linear(online, "classifier", self.features(online, view)).log_softmax(1)[known]
+            right = log_p[range(len(log_p)), batch.labels[known]]
             terms.append(-(1 - self.smoothing) * right.mean() - self.smoothing * log_p.mean())
         return torch.stack(terms).mean()
 

@@ -161,6 +161,7 @@ def batches(place: Place) -> Iterator[Batch]:
         canvas = torch.randint(256, (BATCH, 3, GLOBAL, GLOBAL), generator=generator, dtype=torch.uint8)
         size = torch.full((BATCH, 2), GLOBAL)
         labels = torch.randint(CLASSES, (BATCH,), generator=generator)
+        labels[1] = -1  # not known: of two ranks one has fewer labels
         yield Batch(canvas[part], size[part], labels[part], torch.arange(BATCH)[part])
 
 
