@@ -14,7 +14,7 @@ from sslkit.train.distributed import Place
 
 RANKS = 2
 MICRO_BATCHES = ("dino", "mocov2", "patch")
-"""With them the others' losses are other ones: batch norm in the head, negatives of the batch, known labels."""
+"""The others' losses are other ones then: batch norm in the head, negatives of the batch, known labels."""
 RUNS = [(name, 1) for name in golden.CASES] + [(name, 2) for name in MICRO_BATCHES]
 METRICS = {"grad_norm", "accuracy", "contrast_accuracy", "teacher_entropy", "kl", "center_norm"}
 
