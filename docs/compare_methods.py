@@ -28,6 +28,7 @@ from sslkit.compare import compare
 from sslkit.comparison.figure import draw
 from sslkit.comparison.groups import Group
 from sslkit.comparison.result import Comparison
+from sslkit.train.trackers import read_records
 from sslkit.train.wording import counted
 
 METRIC = f"knn.top1_k{K}"
@@ -204,8 +205,7 @@ def evaluations(run: Path, evaluator: str) -> list[dict[str, float]]:
 
 
 def records(run: Path, kind: str) -> list[dict[str, Any]]:
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return [record for record in lines if record["kind"] == kind]
+    return [record for record in read_records(run / "metrics.jsonl") if record["kind"] == kind]
 
 
 # --- shortcuts ---------------------------------------------------------------------------------------------
@@ -213,11 +213,11 @@ def records(run: Path, kind: str) -> list[dict[str, Any]]:
 
 def shortcuts(runs: Path, arms: Sequence[Arm], photos: str | None) -> None:
     runs = runs / "shortcuts"
-    data = {"scenes": ("data.count=1600", "data.eval_count=300", "optim.epochs=18", "optim.warmup_epochs=4")}
+    data: dict[str, tuple[str, ...]] = {"scenes": TUNING_WORDS}
     if photos:
-        words = ("data.name=parquet", f"data.root={photos}", "optim.epochs=4", "optim.warmup_epochs=1")
-        data["photos"] = words
-    common = ("methods/patch", f"seed={TUNING_SEED}", "eval.every_epochs=null")
+        few = ("optim.epochs=4", "optim.warmup_epochs=1", "eval.every_epochs=null")
+        data["photos"] = ("data.name=parquet", f"data.root={photos}", *few)
+    common = ("methods/patch", f"seed={TUNING_SEED}")
     places = {(kind, name): runs / f"{kind}-{name.replace(' ', '-')}" for kind in data for name in SHORTCUTS}
     train_all((out, [*common, *data[kind], *SHORTCUTS[name].split()]) for (kind, name), out in places.items())
     rows = [

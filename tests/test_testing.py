@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 import torch
+from runs import METHODS
 from torch import Tensor, nn
 
 from sslkit.core.backbone import Backbone
@@ -13,23 +13,13 @@ from sslkit.core.method import Method, ParameterGroup, Progress, Setup, StepOutp
 from sslkit.plugins import Registry
 from sslkit.testing import ConformanceError, check_config, check_method
 
-HEAD = {"hidden_dim": 32, "out_dim": 16}
-SMALL: dict[str, dict[str, Any]] = {
-    "dino": {"out_dim": 32, "hidden_dim": 32, "bottleneck_dim": 16},
-    "byol": HEAD,
-    "simclr": HEAD,
-    "mocov2": {**HEAD, "queue_size": 64, "shuffle_groups": 2},
-    "mocov3": HEAD,
-    "patch": HEAD,
-}
-"""Sizes that make a built-in small; a method that is not named here is small by its defaults."""
-METHODS = Registry.load(allow="").names("methods")
+NAMES = Registry.load(allow="").names("methods")
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_built_in_method_conforms(name: str) -> None:
     cls = Registry.load(allow="").get("methods", name)
-    check_method(cls, cls.Config(**SMALL.get(name, {})))
+    check_method(cls, cls.Config(**METHODS.get(name, {})))
 
 
 @pytest.mark.parametrize("kind", ["augmentations", "datasets", "evaluators", "trackers"])

@@ -35,6 +35,11 @@ def all_gather(x: Tensor) -> Tensor:
     return _AllGather.apply(x) if is_distributed() else x
 
 
+def own_rows(x: Tensor) -> Tensor:
+    """The numbers that this rank's rows of `x` [B, ...] have in `all_gather(x)`: int64 [B]."""
+    return rank() * len(x) + torch.arange(len(x), device=x.device)
+
+
 @torch.no_grad()
 def mean_over_ranks(x: Tensor) -> Tensor:
     """The mean of `x` over all ranks, same shape, without gradient. All ranks must call it."""

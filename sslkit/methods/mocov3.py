@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sslkit.core.backbone import Backbone
-from sslkit.core.collectives import all_gather, rank
+from sslkit.core.collectives import all_gather, own_rows
 from sslkit.core.ema import ema_, start_as_copy
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
 from sslkit.core.schedules import cosine
@@ -81,8 +81,7 @@ class MoCoV3(Method):
             keys = [
                 all_gather(self.key_projector(self.key_backbone(v))) for v in views.global_views
             ]  # [R B, D]
-        count, tau = len(queries[0]), self.config.temperature
-        own = rank() * count + torch.arange(count, device=queries[0].device)  # [B]
+        own, tau = own_rows(queries[0]), self.config.temperature  # [B]
         contrast = partial(in_batch_info_nce, own=own, temperature=tau)
         loss = 2 * (2 * tau) * mean_over_pairs(contrast, queries, keys)  # for two views: both directions' sum
         metrics = {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sslkit.core.backbone import Backbone
-from sslkit.core.collectives import all_gather, rank
+from sslkit.core.collectives import all_gather, own_rows
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
 from sslkit.hookspecs import hookimpl
 from sslkit.losses.info_nce import in_batch_info_nce, nt_xent, retrieval_accuracy
@@ -70,8 +70,7 @@ class SimCLR(Method):
         self, loss: Tensor, others: Sequence[Tensor], pair_z: tuple[Tensor, Tensor]
     ) -> Tensor:
         """Mean over all pairs of a view and another that is one of the first two; `loss` is that of two."""
-        count = len(others[0])
-        own = rank() * count + torch.arange(count, device=loss.device)  # [B]
+        own = own_rows(others[0])  # [B]
         losses = [loss, loss]
         for view in others:
             z = self.projector(self.backbone(view))  # [B, D]
