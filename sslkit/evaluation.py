@@ -1,6 +1,6 @@
 """A run's evaluators, asked again and again while it trains."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
-from sslkit.core.evaluator import EvalData, Evaluator, Result, Subject
+from sslkit.core.evaluator import EvalData, Evaluator, ImageSet, Result, Subject
 from sslkit.eval.evaluate import Skipped, eval_record, evaluate
 from sslkit.eval.features import Context
+from sslkit.plugins import Registry
+from sslkit.recipe.schema import Recipe
 from sslkit.train.precision import autocast
 
 
@@ -22,20 +24,33 @@ class Evaluation:
     data: EvalData
     device: torch.device
     dtype: torch.dtype
+    recipe: Recipe
+    registry: Registry
+    training_images: Callable[[], ImageSet]
+    """Opens the images that the run was trained on."""
     metrics: dict[str, float] = field(default_factory=dict)
     """The last of each, such as {"knn/top1_k20": 0.81}."""
     figures: dict[str, Path] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     """Evaluators whose absence was told."""
 
-    def results(self, subject: Subject, figures: Path) -> Iterator[tuple[str, Result | Skipped]]:
-        """Each evaluator's answer; pictures go to the folder `figures`."""
-        mixed = partial(autocast, self.device, self.dtype)
-        return evaluate(self.evaluators, subject, self.data, Context(subject, self.device, figures, mixed))
+    def results(self, subject: Subject, step: int, figures: Path) -> Iterator[tuple[str, Result | Skipped]]:
+        """Each evaluator's answer; pictures and tables go to folders of theirs in `figures`."""
+        context = Context(
+            subject,
+            self.device,
+            figures,
+            step,
+            self.recipe,
+            self.registry,
+            self.training_images,
+            partial(autocast, self.device, self.dtype),
+        )
+        return evaluate(self.evaluators, subject, self.data, context)
 
     def records(self, subject: Subject, step: int, figures: Path) -> Iterator[dict[str, Any]]:
         """A line for metrics.jsonl from each evaluator, or once a note on why one is skipped."""
-        for name, result in self.results(subject, figures):
+        for name, result in self.results(subject, step, figures):
             if isinstance(result, Result):
                 self.keep(name, result.metrics)
                 self.figures |= result.figures

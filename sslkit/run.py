@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ from sslkit.eval.evaluate import Skipped, eval_record
 from sslkit.evaluation import Evaluation
 from sslkit.recipe.load import Loaded, differences, load_recipe, packed_recipes
 from sslkit.session import RunResult, prepare
-from sslkit.stations import Facts, build_evaluators, build_method, open_eval_sets
+from sslkit.stations import Facts, build_evaluators, build_method, open_eval_sets, training_images
 from sslkit.summary import start_record
 from sslkit.train import checkpoint
 from sslkit.train.checkpoint import checkpoints
@@ -179,8 +180,17 @@ def evaluate_run(
         )
         subject, step = _subject(loaded, directory, path)
         subject.backbone.to(place.device)
-        evaluation = Evaluation(chosen, data, place.device, dtype)
-        found = dict(evaluation.results(subject, directory.figures))
+        own = load_recipe(directory.recipe, plugins=plugins, no_plugins=no_plugins).recipe
+        evaluation = Evaluation(
+            chosen,
+            data,
+            place.device,
+            dtype,
+            recipe,
+            loaded.registry,
+            training_images=partial(training_images, own, loaded.registry),
+        )
+        found = dict(evaluation.results(subject, step, directory.figures))
     for name, result in found.items():
         if isinstance(result, Skipped) and name in on:
             raise RunError(f"{name} cannot be asked: {result.reason}")

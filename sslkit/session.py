@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from sslkit.stations import (
     check_batch,
     check_sizes,
     eval_sets,
+    training_images,
 )
 from sslkit.summary import end_record, start_record
 from sslkit.train import checkpoint
@@ -72,7 +74,15 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest, *, resumes: bool = 
     check_sizes(method.encoder, {*augmentation.view_sizes, recipe.eval.crop}, recipe, place)
     trainer = build_trainer(recipe, method, augmentation, place, steps_per_epoch)
     trainer.stop_asked = lambda: stop.asked
-    evaluation = Evaluation(evaluators, sets, place.device, trainer.dtype)
+    evaluation = Evaluation(
+        evaluators,
+        sets,
+        place.device,
+        trainer.dtype,
+        recipe,
+        registry,
+        training_images=partial(training_images, recipe, registry),
+    )
     return Session(loaded, place, stop, trainer, facts, data, evaluation)
 
 

@@ -13,7 +13,7 @@ from sslkit.core.evaluator import EvalData, Evaluator
 from sslkit.core.method import Method
 from sslkit.core.randomness import seeded
 from sslkit.data.loader import EvalImages
-from sslkit.data.open import open_eval
+from sslkit.data.open import open_eval, open_train
 from sslkit.errors import RecipeError
 from sslkit.eval.features import eval_mode
 from sslkit.plugins import Registry
@@ -134,6 +134,14 @@ def eval_sets(bank: Dataset, queries: Dataset, recipe: Recipe) -> EvalData:
     return EvalData(
         _eval_images(bank, f"{name}/{split}", recipe, formats),
         _eval_images(queries, f"{name}/{eval_split}", recipe, formats),
+    )
+
+
+def training_images(recipe: Recipe, registry: Registry) -> EvalImages:
+    """The images that a run is trained on, as evaluators see images."""
+    data = recipe.data
+    return _eval_images(
+        open_train(recipe, registry), f"{data.name}/{data.split}", recipe, image_format(recipe)
     )
 
 

@@ -1,6 +1,9 @@
 """What a data set is: a map from positions to decoded images."""
 
+# N images of the memory bank, Q queries
+
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,6 +28,24 @@ class Sample:
     """[H, W] True on the object; None without masks."""
     instance: int | None = None
     """Which very object it shows (a finer label); None where that is not known."""
+    objects: UInt8Array | None = None
+    """[H, W]: 0 background, n the n-th object, 255 not counted; None where objects are not told apart."""
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """Which images of the memory bank answer each query, at the revisited Oxford and Paris levels.
+
+    Radenovic et al. 2018, Sec. 3: easy counts `easy` as right and leaves `hard` out, medium counts both, hard
+    counts `hard` and leaves `easy` out; `junk` is always left out.
+    """
+
+    easy: Sequence[npt.NDArray[np.int64]]
+    """For each of Q queries, positions in the memory bank."""
+    hard: Sequence[npt.NDArray[np.int64]]
+    """The same."""
+    junk: Sequence[npt.NDArray[np.int64]]
+    """The same."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +73,11 @@ class Dataset(ABC):
     """Number of distinct objects where samples have `instance`, else None."""
     has_masks: bool = False
     """Whether samples have `mask`."""
+    paired: bool = False
+    """Of queries: whether `instance` is that of the very image of the memory bank that a query was made from,
+    below 0 where there is none."""
+    relevance: Relevance | None = None
+    """Of queries: their answers in the memory bank, where they are listed one by one."""
 
     @abstractmethod
     def __init__(self, config: Any, source: DataSource) -> None:

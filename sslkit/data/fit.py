@@ -24,9 +24,13 @@ def centre_cropped(image: UInt8Array, resize: int, crop: int) -> UInt8Array:
 
 def centre_cropped_mask(mask: npt.NDArray[np.bool_], resize: int, crop: int) -> npt.NDArray[np.bool_]:
     """A mask [H, W] cropped as `centre_cropped` does it, by the nearest pixel."""
-    box = centre_box(mask.shape[0], mask.shape[1], resize, crop)
-    picture = Image.fromarray(mask.astype(np.uint8))
-    return np.array(picture.resize((crop, crop), Image.Resampling.NEAREST, box=box)) > 0
+    return centre_cropped_objects(mask.astype(np.uint8), resize, crop) > 0
+
+
+def centre_cropped_objects(objects: UInt8Array, resize: int, crop: int) -> UInt8Array:
+    """Object numbers [H, W] cropped as `centre_cropped` does it, by the nearest pixel."""
+    box = centre_box(objects.shape[0], objects.shape[1], resize, crop)
+    return np.array(Image.fromarray(objects).resize((crop, crop), Image.Resampling.NEAREST, box=box))
 
 
 def centre_box(height: int, width: int, resize: int, crop: int) -> Box:

@@ -5,6 +5,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from torch import Tensor
 from sslkit.core.dataset import Dataset, Sample, UInt8Array
 from sslkit.core.evaluator import EvalBatch
 from sslkit.core.randomness import seed_of
-from sslkit.data.fit import centre_cropped, centre_cropped_mask, squashed
+from sslkit.data.fit import centre_cropped, centre_cropped_mask, centre_cropped_objects, squashed
 from sslkit.data.reading import Read, Reading, Skipped, Tally, read_batches
 from sslkit.errors import DataError, RecipeError
 from sslkit.recipe.schema import DataSection
@@ -195,6 +196,7 @@ class _Crop:
     label: int | None
     instance: int | None
     mask: npt.NDArray[np.bool_] | None  # [crop, crop]
+    objects: UInt8Array | None  # [crop, crop]
 
 
 class EvalImages:
@@ -224,11 +226,13 @@ class EvalImages:
         if not 0 < crop <= resize:
             raise RecipeError(f"'eval.crop' is {crop}; valid: 1 to eval.resize, which is {resize}")
         self.name, self.classes, self.has_masks = name, dataset.classes, dataset.has_masks
+        self.paired, self.relevance = dataset.paired, dataset.relevance
         self.skipped: dict[str, str] = {}
         """Reasons of the images that could not be read, by key."""
+        self._dataset = dataset
         self._rows = _spread(len(dataset), max_images)
         self._batch_size, self._workers = batch_size, workers
-        self._mean, self._std = (torch.tensor(x).view(-1, 1, 1) for x in (mean, std))  # [C, 1, 1]
+        self.mean, self.std = (torch.tensor(x).view(-1, 1, 1) for x in (mean, std))  # [C, 1, 1]
         self._labelled, self._instanced = dataset.classes is not None, dataset.instances is not None
         self._reading = Reading(
             dataset, partial(_to_crop, resize=resize, crop=crop), on_error, max_broken=1.0
@@ -245,17 +249,38 @@ class EvalImages:
             self.skipped.update(skipped for read in reads for skipped in read.skipped)
             yield self._batch(reads)
 
+    def samples(self) -> Iterator[tuple[int, Sample]]:
+        """The images as they are, at their own size, with their place; unreadable ones are left out."""
+        for place, row in enumerate(self._rows):
+            try:
+                yield place, self._dataset[row]
+            except DataError as error:
+                self.skipped[self._dataset.key(row)] = str(error)
+
+    def key(self, place: int) -> str:
+        """The name of an image by its place among the images of `batches`."""
+        return self._dataset.key(self._rows[place])
+
     def _batch(self, reads: list[Read[_Crop]]) -> EvalBatch:
         crops = [read.value for read in reads]
         images = torch.stack([crop.pixels for crop in crops]).float() / 255  # [B, C, crop, crop]
-        masks = np.stack([crop.mask for crop in crops if crop.mask is not None]) if self.has_masks else None
+        masks, objects = (
+            _stacked(parts) for parts in zip(*((c.mask, c.objects) for c in crops), strict=True)
+        )
         return EvalBatch(
-            (images - self._mean) / self._std,
+            (images - self.mean) / self.std,
             torch.tensor([crop.label for crop in crops]) if self._labelled else None,  # [B]
             torch.tensor([crop.instance for crop in crops]) if self._instanced else None,  # [B]
-            None if masks is None else torch.from_numpy(masks),  # [B, crop, crop]
+            masks,  # [B, crop, crop]
             torch.tensor([read.index for read in reads]),  # [B]
+            objects,  # [B, crop, crop]
         )
+
+
+def _stacked(parts: Sequence[npt.NDArray[Any] | None]) -> Tensor | None:
+    """[B, crop, crop]; None unless every image has one."""
+    known = [part for part in parts if part is not None]
+    return torch.from_numpy(np.stack(known)) if known and len(known) == len(parts) else None
 
 
 def _spread(n: int, most: int | None) -> list[int]:
@@ -269,4 +294,5 @@ def _spread(n: int, most: int | None) -> list[int]:
 def _to_crop(sample: Sample, resize: int, crop: int) -> _Crop:
     mask = None if sample.mask is None else centre_cropped_mask(sample.mask, resize, crop)
     pixels = _planes(centre_cropped(sample.image, resize, crop))
-    return _Crop(pixels, sample.label, sample.instance, mask)
+    objects = None if sample.objects is None else centre_cropped_objects(sample.objects, resize, crop)
+    return _Crop(pixels, sample.label, sample.instance, mask, objects)

@@ -78,6 +78,7 @@ class Part(Dataset):
         """`classes` holds at least the names that `dataset.classes` has."""
         self._dataset, self._rows = dataset, rows
         self.classes, self.instances, self.has_masks = classes, dataset.instances, dataset.has_masks
+        self.paired = dataset.paired
         self._labels: list[int] | None = None
         if classes is not None and dataset.classes is not None and classes != dataset.classes:
             self._labels = [classes.index(name) for name in dataset.classes]

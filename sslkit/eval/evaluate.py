@@ -1,7 +1,7 @@
 """Ask each evaluator, skipping those whose needs the data or the subject lack."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sslkit.core.evaluator import EvalData, Evaluator, ImageSet, Need, Result, Subject
@@ -25,7 +25,7 @@ def evaluate(
         if lacking:
             yield name, Skipped(f"it needs {' and '.join(lacking)}, which {_WHO[lacking[0]]} does not have")
         else:
-            yield name, evaluator(subject, data, context)
+            yield name, evaluator(subject, data, replace(context, figures=context.figures / name))
 
 
 def available(subject: Subject, data: EvalData) -> frozenset[Need]:
@@ -41,6 +41,7 @@ def available(subject: Subject, data: EvalData) -> frozenset[Need]:
 
 def eval_record(step: int, name: str, test: ImageSet, result: Result) -> dict[str, Any]:
     """An evaluator's line of metrics.jsonl."""
+    intervals = {name: list(interval) for name, interval in result.intervals.items()}
     return {
         "kind": "eval",
         "step": step,
@@ -48,6 +49,8 @@ def eval_record(step: int, name: str, test: ImageSet, result: Result) -> dict[st
         "dataset": test.name,
         "images": len(test),
         "metrics": dict(result.metrics),
+        "intervals": intervals,
+        "counts": dict(result.counts),
     }
 
 

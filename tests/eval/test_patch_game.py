@@ -1,43 +1,25 @@
 """The patch game against networks that know the answer, that know half of it, and that know nothing."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from image_sets import Pictures, context_for
 from PIL import Image
 from torch import Tensor, nn
 
 from sslkit.core.backbone import Backbone
-from sslkit.core.evaluator import EvalBatch, EvalData, Result, Subject
+from sslkit.core.evaluator import EvalData, Result, Subject
 from sslkit.core.method import Method
 from sslkit.errors import DataError, RecipeError
-from sslkit.eval.features import Context
 from sslkit.eval.patch_game import PatchGame, PatchGameConfig, gather, input_side, settings
 from sslkit.eval.patch_rounds import Look, Rounds, Score, Setting, patch_side
 from sslkit.nn.pocket import conv_pocket, vit_pocket
 from sslkit.plugins import Registry
 
 SIDE = 40
-
-
-class Pictures:
-    """An image set in memory."""
-
-    name, has_masks = "pictures", False
-    classes: tuple[str, ...] | None = None
-
-    def __init__(self, images: Tensor, batch_size: int = 7) -> None:
-        self.images, self.batch_size, self.skipped = images, batch_size, dict[str, str]()
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batches(self) -> Iterator[EvalBatch]:
-        for rows in torch.arange(len(self)).split(self.batch_size):
-            yield EvalBatch(self.images[rows], None, None, None, rows)
 
 
 class Fake(Backbone):
@@ -97,7 +79,7 @@ def played(
     images: Tensor, net: Backbone, tmp_path: Path, method: Method | None = None, **keys: Any
 ) -> Result:
     subject = Subject(net, method)
-    context = Context(subject, torch.device("cpu"), tmp_path)
+    context = context_for(subject, tmp_path)
     data = Pictures(images)
     return PatchGame(PatchGameConfig(**{"size": 12, **keys}))(subject, EvalData(data, data), context)
 
@@ -284,7 +266,7 @@ def test_the_standard_error_is_that_of_the_images_means() -> None:
 @pytest.mark.parametrize("batch_size", [1, 3, 10])
 def test_the_images_are_spread_over_the_set(most: int, chosen: list[int], batch_size: int) -> None:
     images = torch.arange(10.0).view(10, 1, 1, 1)
-    assert gather(Pictures(images, batch_size), most).flatten().tolist() == chosen
+    assert gather(Pictures(images, batch_size=batch_size), most).flatten().tolist() == chosen
 
 
 def test_too_few_images() -> None:
