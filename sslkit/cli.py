@@ -12,10 +12,9 @@ import typer
 from sslkit.errors import SslkitError
 
 if TYPE_CHECKING:
-    from sslkit.core.evaluator import Result
     from sslkit.core.tracker import Record
-    from sslkit.eval.evaluate import Skipped
     from sslkit.plugins import PluginInfo
+    from sslkit.run import Findings
 
 app = typer.Typer(
     name="sslkit",
@@ -94,6 +93,10 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="The run directory; default: the next free runs/NAME.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RECIPE or --out.")] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="CHECKPOINT", help="Start a new run from a checkpoint of another."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check and show what would run; train and write nothing.")
     ] = False,
@@ -113,7 +116,7 @@ def run(
         if dry_run:
             _print_plan(door.dry_run(recipe, overrides or (), **chosen))
             return
-        raise typer.Exit(door.run(recipe, overrides or (), **chosen).exit_code)
+        raise typer.Exit(door.run(recipe, overrides or (), start=start, **chosen).exit_code)
 
 
 EVAL_EXAMPLES = """Examples:
@@ -122,12 +125,22 @@ sslkit eval runs/dino_pocket
 
 sslkit eval runs/dino_pocket --on knn eval.evaluators.knn.k=[5,20] --json
 
-sslkit eval runs/dino_pocket/checkpoints/step-00001000 data.name=folder data.root=photos"""
+sslkit eval runs/dino_pocket/checkpoints/step-00001000 data.name=folder data.root=photos
+
+sslkit eval backbone.safetensors --on knn data.name=folder data.root=photos
+
+sslkit eval timm:resnet18 --on knn data.name=demo eval.resize=64 eval.crop=64   (initial weights: a floor)"""
 
 
 @app.command(name="eval", epilog=EVAL_EXAMPLES)
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or one of its checkpoints.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run directory or one of its checkpoints, a backbone.safetensors, or timm:NAME.",
+        ),
+    ],
     overrides: Overrides = None,
     on: Annotated[
         list[str] | None,
@@ -135,17 +148,37 @@ def evaluate(
     ] = None,
     plugin: Plugins = None,
     no_plugin: NoPlugins = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Where pictures and tables go; default: the run, or the next free eval-NAME."
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Compute all features anew, and keep none in RUN/cache.")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Evaluate the backbone of a run."""
+    """Evaluate the backbone of a run, or one alone."""
     with _errors_told(debug):
+        from contextlib import closing
+
+        from sslkit.eval.progress import Shown
         from sslkit.run import evaluate_run
 
-        found = evaluate_run(
-            run, overrides or (), on=on or (), plugins=plugin or (), no_plugins=no_plugin or ()
-        )
-        _print_json(_plain_results(found)) if as_json else _print_results(found)
+        with closing(Shown()) as shown:
+            found = evaluate_run(
+                run,
+                overrides or (),
+                on=on or (),
+                plugins=plugin or (),
+                no_plugins=no_plugin or (),
+                out=out,
+                cache=not no_cache,
+                progress=shown,
+            )
+        _print_json(found.as_record()) if as_json else _print_results(found)
 
 
 COMPARE_EXAMPLES = """Examples:
@@ -182,6 +215,26 @@ def compare(
             return
         door.show(comparison)
         typer.echo(f"\nwritten: {', '.join(map(str, written))}")
+
+
+REPORT_EXAMPLES = """Examples:
+
+sslkit report runs/dino_pocket
+
+sslkit report runs/dino_pocket/checkpoints/step-00001000   (with the features of that step)"""
+
+
+@app.command(epilog=REPORT_EXAMPLES)
+def report(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run directory or one of its checkpoints.")],
+    debug: Debug = False,
+) -> None:
+    """Write a run's page anew: one file that opens anywhere."""
+    with _errors_told(debug):
+        from sslkit.report.page import write_page
+
+        path = write_page(run)
+        typer.echo(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 @app.command(epilog="Example: sslkit plugins --plugin my_method.py")
@@ -245,7 +298,9 @@ def _errors_told(debug: bool) -> Iterator[None]:
         yield
     except (typer.Exit, BrokenPipeError):
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if str(error):
+            typer.echo(str(error), err=True)
         raise typer.Exit(130) from None
     except SslkitError as error:
         typer.echo(traceback.format_exc() if debug else f"error: {error}", err=True)
@@ -277,19 +332,6 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def _plain_results(found: "dict[str, Result | Skipped]") -> dict[str, Any]:
-    return {name: _plain_result(result) for name, result in found.items()}
-
-
-def _plain_result(result: "Result | Skipped") -> dict[str, Any]:
-    from sslkit.core.evaluator import Result
-
-    if not isinstance(result, Result):
-        return {"skipped": result.reason}
-    metrics = {key: value if value == value else None for key, value in result.metrics.items()}
-    return {"metrics": metrics, "figures": {name: str(path) for name, path in result.figures.items()}}
-
-
 def _print_plan(record: "Record") -> None:
     from sslkit.train.wording import counted, header
 
@@ -300,18 +342,11 @@ def _print_plan(record: "Record") -> None:
     typer.echo("Everything is in place. Nothing was written; without --dry-run it trains.")
 
 
-def _print_results(found: "dict[str, Result | Skipped]") -> None:
-    from sslkit.core.evaluator import Result
+def _print_results(found: "Findings") -> None:
+    from shutil import get_terminal_size
 
-    for name, result in found.items():
-        if not isinstance(result, Result):
-            typer.echo(f"{name} is skipped: {result.reason}")
-            continue
-        typer.echo(name)
-        for key, value in result.metrics.items():
-            typer.echo(f"  {key:<24} {value:.4g}")
-        for path in result.figures.values():
-            typer.echo(f"  {path}")
+    for line in found.told(get_terminal_size((100, 24)).columns):
+        typer.echo(line)
 
 
 def _print_plugins(infos: "Sequence[PluginInfo]") -> None:

@@ -10,7 +10,9 @@ import torch
 
 from sslkit.core.evaluator import EvalData, Evaluator, ImageSet, Result, Subject
 from sslkit.eval.evaluate import Skipped, eval_record, evaluate
+from sslkit.eval.feature_cache import FeatureCache
 from sslkit.eval.features import Context
+from sslkit.eval.progress import Track, unseen
 from sslkit.plugins import Registry
 from sslkit.recipe.schema import Recipe
 from sslkit.train.precision import autocast
@@ -33,6 +35,10 @@ class Evaluation:
     figures: dict[str, Path] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
     """Evaluators whose absence was told."""
+    progress: Track = unseen
+    """Shows how far the work is; in training nothing is shown."""
+    cache: FeatureCache | None = None
+    """Where features are kept for the next time; None: nowhere, as in training, whose weights do not stay."""
 
     def results(self, subject: Subject, step: int, figures: Path) -> Iterator[tuple[str, Result | Skipped]]:
         """Each evaluator's answer; pictures and tables go to folders of theirs in `figures`."""
@@ -45,6 +51,8 @@ class Evaluation:
             self.registry,
             self.training_images,
             partial(autocast, self.device, self.dtype),
+            self.progress,
+            self.cache,
         )
         return evaluate(self.evaluators, subject, self.data, context)
 
@@ -54,7 +62,8 @@ class Evaluation:
             if isinstance(result, Result):
                 self.keep(name, result.metrics)
                 self.figures |= result.figures
-                yield eval_record(step, name, self.data.test, result)
+                if result.metrics:
+                    yield eval_record(step, name, self.data.test, result)
             elif name not in self.told:
                 self.told.add(name)
                 yield {"kind": "note", "text": f"{name} is skipped: {result.reason}"}

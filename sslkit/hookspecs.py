@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 PROJECT = "sslkit"
 """Name of the pluggy project, and of the entry-point group."""
 
-hookimpl = cast(Callable[[F], F], pluggy.HookimplMarker(PROJECT))
+hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function as a plugin's answer to a hook."""
 _hookspec = cast(Callable[[F], F], pluggy.HookspecMarker(PROJECT))
 

@@ -1,26 +1,27 @@
 """The doors to a run: start or continue one, evaluate one."""
 
-import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sslkit.core.evaluator import Result, Subject
+from sslkit.core.evaluator import Result
 from sslkit.core.tracker import Record
 from sslkit.errors import RecipeError, RunError
-from sslkit.eval.evaluate import Skipped, eval_record
+from sslkit.eval.evaluate import Skipped, check_needs, eval_record
+from sslkit.eval.feature_cache import FeatureCache
+from sslkit.eval.progress import Track, unseen
+from sslkit.eval.wording import Measured, as_record, told
 from sslkit.evaluation import Evaluation
 from sslkit.recipe.load import Loaded, differences, load_recipe, packed_recipes
 from sslkit.session import RunResult, prepare
-from sslkit.stations import Facts, build_evaluators, build_method, open_eval_sets, training_images
+from sslkit.stations import build_evaluators, open_eval_sets, training_images
+from sslkit.subjects import Asked, ask
 from sslkit.summary import start_record
-from sslkit.train import checkpoint
 from sslkit.train.checkpoint import checkpoints
-from sslkit.train.distributed import is_first_process, process_group
-from sslkit.train.export import FILE_NAME, load_backbone
+from sslkit.train.distributed import Place, is_first_process, process_group
 from sslkit.train.precision import compute_dtype
 from sslkit.train.rundir import RunDirectory, choose_directory
 from sslkit.train.signals import StopRequest, stop_request
@@ -36,6 +37,7 @@ def run(
     no_plugins: Sequence[str] = (),
     out: str | Path | None = None,
     resume: bool = False,
+    start: str | Path | None = None,
     quiet: bool = False,
 ) -> RunResult:
     """Run a recipe: train, evaluate, draw, export.
@@ -47,17 +49,22 @@ def run(
         plugins, no_plugins: one-file plugins to load, and names of plugins to leave out.
         out: the run directory; by default the next free `runs/<name>`.
         resume: go on with the run in that directory.
+        start: a checkpoint of another run, from which a new one with another recipe starts: with its weights,
+            its optimiser's state and its step.
         quiet: print nothing.
 
     Raises:
         SslkitError: the recipe, a plugin or the data are not right, or the training failed.
     """
     how = {"variant": variant, "plugins": plugins, "no_plugins": no_plugins}
+    if resume and start is not None:
+        raise RunError("a run either goes on (--resume) or starts from another one's checkpoint (--from)")
     loaded, directory = _chosen(recipe, overrides, out, resume=resume, **how)
     with process_group(loaded.recipe.runtime) as place, stop_request() as stop:
-        resumes = resume and bool(checkpoints(directory.checkpoints))
+        resumes = start is not None or (resume and bool(checkpoints(directory.checkpoints)))
         session = prepare(loaded, place, stop, resumes=resumes)
-        session.open(directory, resume=resume, quiet=quiet, free_name=out is None)
+        first = None if start is None else Path(start)
+        session.open(directory, resume=resume, quiet=quiet, free_name=out is None, start=first)
         return session.go()
 
 
@@ -143,6 +150,22 @@ def _merged(given: Loaded, directory: RunDirectory, no_plugins: Sequence[str]) -
     return kept
 
 
+class Findings(dict[str, Result | Skipped]):
+    """What each evaluator found, or why it was skipped, with what it was measured on."""
+
+    def __init__(self, found: Mapping[str, Result | Skipped], measured: Measured) -> None:
+        super().__init__(found)
+        self.measured = measured
+
+    def told(self, width: int) -> Iterator[str]:
+        """Lines for a person whose terminal has so many columns."""
+        return told(self, self.measured, width)
+
+    def as_record(self) -> dict[str, Any]:
+        """By evaluator, as JSON can have it."""
+        return as_record(self, self.measured)
+
+
 def evaluate_run(
     run: str | Path,
     overrides: Sequence[str] = (),
@@ -150,78 +173,80 @@ def evaluate_run(
     on: Sequence[str] = (),
     plugins: Sequence[str] = (),
     no_plugins: Sequence[str] = (),
-) -> dict[str, Result | Skipped]:
-    """Evaluate a run directory, or one of its checkpoints, and add the results to its `metrics.jsonl`.
+    out: str | Path | None = None,
+    cache: bool = True,
+    progress: Track = unseen,
+) -> Findings:
+    """Evaluate a run directory or one of its checkpoints, and add the results to its `metrics.jsonl`.
 
     Args:
-        run: a run directory (its newest checkpoint, or its `backbone.safetensors`) or a checkpoint folder.
+        run: a run directory (its newest checkpoint, or its `backbone.safetensors`), a checkpoint folder, or
+            a backbone alone: a `backbone.safetensors`, or timm:NAME; its results are added to no file.
         overrides: words such as "data.root=DIR" or "eval.evaluators.knn.k=[5]".
         on: names of evaluators, with their defaults where the recipe has none; all of the recipe's if empty.
+        out: folder for pictures and tables; by default the run's, or the next free `eval-NAME`.
+        cache: keep features, and use those that the same weights gave for the same files before.
+        progress: shows how far the work is.
 
     Returns:
         What each evaluator found, or why it was skipped.
 
     Raises:
         SslkitError: there is no such run; an evaluator named in `on` needs what the data lack.
+        KeyboardInterrupt: with a message where the features so far are kept.
     """
-    path = Path(run).resolve()
-    directory = RunDirectory(path.parent.parent if path.parent.name == "checkpoints" else path)
-    if not directory.holds_a_run:
-        raise RunError(f"there is no run in {run}\n  name the directory of a run, or one of its checkpoints")
     words = [*overrides, *(f"eval.evaluators.{name}={{}}" for name in on)]
-    loaded = _load(directory.path, words, plugins=plugins, no_plugins=no_plugins)
-    recipe = loaded.recipe
-    with process_group(recipe.runtime) as place:
-        evaluators = build_evaluators(recipe, loaded.registry)
-        chosen = {name: evaluators[name] for name in on} if on else evaluators
-        data, dtype = (
-            open_eval_sets(recipe, loaded.registry),
-            compute_dtype(recipe.runtime.precision, place.device),
-        )
-        subject, step = _subject(loaded, directory, path)
-        subject.backbone.to(place.device)
-        own = load_recipe(directory.recipe, plugins=plugins, no_plugins=no_plugins).recipe
-        evaluation = Evaluation(
-            chosen,
-            data,
-            place.device,
-            dtype,
-            recipe,
-            loaded.registry,
-            training_images=partial(training_images, own, loaded.registry),
-        )
-        found = dict(evaluation.results(subject, step, directory.figures))
-    for name, result in found.items():
-        if isinstance(result, Skipped) and name in on:
-            raise RunError(f"{name} cannot be asked: {result.reason}")
-    log = JsonLines(directory.metrics)
-    for name, result in found.items():
-        if isinstance(result, Result):
-            log.log(eval_record(step, name, data.test, result))
-    log.close()
-    return found
+    asked = ask(run, words, plugins=plugins, no_plugins=no_plugins, out=out)
+    with process_group(asked.loaded.recipe.runtime) as place:
+        evaluation = _evaluation(asked, place, on)
+        evaluation.progress = progress
+        if not cache:
+            evaluation.cache = None
+        try:
+            return _answered(asked, evaluation)
+        except KeyboardInterrupt:
+            kept = evaluation.cache
+            if kept is None or not kept.written:
+                raise
+            raise KeyboardInterrupt(
+                f"the features of {kept.written:,} images are kept in {kept.root}\n"
+                "  the same command goes on from there"
+            ) from None
 
 
-def _subject(loaded: Loaded, directory: RunDirectory, path: Path) -> tuple[Subject, int]:
-    """What is evaluated, and the step that it stands at."""
-    newest = path if path != directory.path else checkpoint.newest_sound(directory.checkpoints)[0]
-    if newest is None:
-        step = int(directory.read_record().get("step") or 0)
-        return Subject(load_backbone(directory.path / FILE_NAME, loaded.registry)), step
-    problem = checkpoint.damage(newest)
-    if problem is not None:
-        raise RunError(f"{newest} cannot be read: {problem}\n  valid: {_names(directory)}")
-    setup = directory.read_record().get("setup")
-    if setup is None:
-        raise RunError(f"{directory.record} is missing or damaged, and says how the method was built")
-    method = build_method(loaded.recipe, loaded.registry, Facts(**setup), load_weights=False)
-    checkpoint.load_method(method, newest)
-    step = json.loads((newest / "state.json").read_text())["step"]
-    return Subject(method.encoder, method), step
+def _evaluation(asked: Asked, place: Place, on: Sequence[str]) -> Evaluation:
+    """The evaluators and the data, with what they need checked."""
+    recipe, registry, subject = asked.loaded.recipe, asked.loaded.registry, asked.subject
+    evaluators, data = build_evaluators(recipe, registry), open_eval_sets(recipe, registry)
+    check_needs({name: evaluators[name] for name in on}, subject, data)
+    data.test.name = asked.elsewhere or data.test.name
+    subject.backbone.to(place.device)
+    dtype = compute_dtype(recipe.runtime.precision, place.device)
+    foreign = [(p.name, p.version, p.sha256) for p in registry.plugins if p.origin != "built-in"]
+    computed = f"{place.device.type} {dtype} {foreign}"
+    return Evaluation(
+        {name: evaluators[name] for name in on or evaluators},
+        data,
+        place.device,
+        dtype,
+        recipe,
+        registry,
+        training_images=partial(training_images, asked.own, registry),
+        cache=FeatureCache(asked.cache / "features", subject.backbone, computed),
+    )
 
 
-def _names(directory: RunDirectory) -> str:
-    return ", ".join(p.name for p in checkpoints(directory.checkpoints)) or "none"
+def _answered(asked: Asked, evaluation: Evaluation) -> Findings:
+    """Each number is in `metrics.jsonl` as soon as it is known."""
+    found, test = dict[str, Result | Skipped](), evaluation.data.test
+    for name, result in evaluation.results(asked.subject, asked.step, asked.figures):
+        found[name] = result
+        if isinstance(result, Result) and result.metrics and asked.metrics is not None:
+            log = JsonLines(asked.metrics)
+            log.log(eval_record(asked.step, name, test, result))
+            log.close()
+    step = None if asked.metrics is None else asked.step
+    return Findings(found, Measured(test.name, len(test), asked.loaded.recipe.eval.crop, step))
 
 
 class _Door(ModuleType):

@@ -34,14 +34,15 @@ from sslkit.stations import (
 )
 from sslkit.summary import end_record, start_record
 from sslkit.train import checkpoint
+from sslkit.train.checkup import Checkup, stop_if_collapsed, was_at_evaluation
 from sslkit.train.distributed import Place
 from sslkit.train.export import FILE_NAME, save_backbone
-from sslkit.train.health import Watch
+from sslkit.train.health import Doctor
 from sslkit.train.loop import Stopped, Trainer, build_trainer, read_numbers, train
 from sslkit.train.memory import peak_memory
 from sslkit.train.rundir import Origin, RunDirectory, claim, now, write_aside
 from sslkit.train.signals import StopRequest
-from sslkit.train.trackers import JsonLines, cut_after, read_records
+from sslkit.train.trackers import JsonLines, cut_after, on_own_data, read_records
 
 
 @dataclass(frozen=True)
@@ -102,13 +103,15 @@ class Session:
     notes: list[str] = field(default_factory=list)
     looked: set[int] = field(default_factory=set)
     """Steps that were evaluated and judged, also before a resume."""
+    forked_from: Path | None = None
+    """The checkpoint of another run that this one starts from."""
     first_step: int = 0
     """Where this session starts: the step of the checkpoint that it goes on from."""
-    watch: Watch = field(init=False)
+    checkup: Checkup = field(init=False)
     started: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.watch = Watch(self.trainer.method.prototypes)
+        self.checkup = Checkup(Doctor.of(self.recipe, self.trainer.method), self.directory)
         self.notes = list(self.loaded.notes)
 
     @property
@@ -126,26 +129,50 @@ class Session:
 
     # --- opening -------------------------------------------------------------------------------------------
 
-    def open(self, directory: RunDirectory, *, resume: bool, quiet: bool, free_name: bool = False) -> None:
+    def open(
+        self,
+        directory: RunDirectory,
+        *,
+        resume: bool,
+        quiet: bool,
+        free_name: bool = False,
+        start: Path | None = None,
+    ) -> None:
         """Create the directory, or bring the state to where its newest sound checkpoint left it.
 
         `free_name`: the directory's name may be numbered on if another run takes it meanwhile.
+        `start`: a checkpoint of another run that a new one starts from.
         """
         if self.place.is_main and not resume:
             directory = claim(directory, free_name=free_name)
         self.directory = RunDirectory(Path(broadcast_text(str(directory.path))))  # rank 0's counts
-        if resume:
-            self.load_newest()
-        barrier()
-        if self.place.is_main:
-            try:
+        self.checkup.directory = self.directory
+        try:
+            self._load_state(start, resume=resume)
+            if self.place.is_main:
                 self._write_beginning(quiet, resume=resume)
-            except SslkitError:
-                if not resume:  # nothing of a run that could not start is left behind
-                    shutil.rmtree(self.directory.path)
-                raise
+        except SslkitError:
+            if self.place.is_main and not resume:  # nothing of a run that could not start is left behind
+                shutil.rmtree(self.directory.path)
+            raise
         barrier()
         self._read_past()
+
+    def _load_state(self, start: Path | None, *, resume: bool) -> None:
+        """Where a run goes on from: its own newest checkpoint, or another run's."""
+        if start is not None and not resume:
+            self.forked_from = start
+            if self.place.is_main:
+                checkpoint.copy_into(start, self.directory.checkpoints)
+            barrier()
+        if resume or start is not None:
+            self.load_newest()
+        if self.step >= self.last_step and self.forked_from is not None:
+            raise RunError(
+                f"{start} stands at step {self.step:,}, but the run ends at step {self.last_step:,}"
+                "\n  take an earlier checkpoint, or a larger optim.epochs"
+            )
+        barrier()
 
     def load_newest(self) -> None:
         """Bring the state to where the directory's newest sound checkpoint left it."""
@@ -169,6 +196,8 @@ class Session:
             kept = directory.read_record()
             origin |= {key: kept[key] for key in ("started", "variant", "command") if key in kept}
             origin["resumed"] = [*kept.get("resumed", []), now()]
+        if self.forked_from is not None:
+            origin["forked_from"] = str(self.forked_from.resolve())
         directory.update_record(**origin)
 
     def _origin(self) -> Origin:
@@ -192,12 +221,12 @@ class Session:
 
     def _read_past(self) -> None:
         """What the steps before a resume told: the health window, evaluations, skipped images."""
-        for record in read_records(self.directory.metrics):
+        for record in on_own_data(read_records(self.directory.metrics)):
             if record["kind"] == "step":
-                self.watch.see(record)
+                self.checkup.see(record)
             elif record["kind"] == "eval":
                 self.evaluation.keep(record["evaluator"], record["metrics"])
-            elif record["kind"] == "health":
+            elif was_at_evaluation(record):
                 self.looked.add(record["step"])
 
     # --- the run -------------------------------------------------------------------------------------------
@@ -225,7 +254,7 @@ class Session:
     def _start(self) -> None:
         self.trackers.log(start_record(self))
         self._notify("sslkit_run_started", recipe=self.recipe, run_dir=self.directory.path)
-        if self.step == 0:
+        if self.step == 0 or self.forked_from is not None:
             self._evaluate()
         elif self._is_due(self.trainer.progress(), None, self.recipe.eval.every_epochs):
             self._look()  # unless it was done before the stop
@@ -260,9 +289,11 @@ class Session:
         )
 
     def _on_record(self, record: Mapping[str, Any]) -> None:
-        self.watch.see(record)
+        health = self.checkup.see(record)
         if record["step"] % self.recipe.runtime.log_every == 0 or record["step"] == self.last_step:
             self.trackers.log(record)
+        if health is not None:
+            self._tell(health)
 
     def _on_step(self, progress: Progress, output: StepOutput) -> None:
         self._notify("sslkit_step_finished", progress=progress, output=output)
@@ -312,7 +343,12 @@ class Session:
 
     def _save(self) -> None:
         if self.place.is_main:
-            checkpoint.save(self.trainer.state, self.directory.checkpoints, keep=self.recipe.checkpoint.keep)
+            checkpoint.save(
+                self.trainer.state,
+                self.directory.checkpoints,
+                keep=self.recipe.checkpoint.keep,
+                spare=self.checkup.spared(),
+            )
             self.directory.update_record(step=self.step, peak_memory_mib=self._peak_memory())
         barrier()
 
@@ -337,13 +373,16 @@ class Session:
         barrier()
 
     def _judge(self) -> None:
-        verdict = self.watch.verdict()
         self.looked.add(self.step)
-        self.trackers.log({"kind": "health", "step": self.step, **asdict(verdict)})
-        if verdict.is_collapse and self.recipe.health.on_collapse == "stop":
-            raise RunError(f"{verdict.verdict}: {verdict.cause}\n  what to change: {verdict.advice}")
+        self._tell(self.checkup.after_evaluation(self.step))
 
     # --- telling -------------------------------------------------------------------------------------------
+
+    def _tell(self, health: Mapping[str, Any]) -> None:
+        """Log a verdict; a collapse ends the run where the recipe says so."""
+        self.trackers.log(health)
+        if self.recipe.health.on_collapse == "stop":
+            stop_if_collapsed(health)
 
     def _notify(self, hook: str, **arguments: Any) -> None:
         if self.place.is_main:
@@ -353,7 +392,6 @@ class Session:
         if not self.place.is_main:
             return
         memory = self._peak_memory()  # before pictures are drawn
-        self._notify("sslkit_run_finished", run_dir=self.directory.path, error=error)
         message = None if error is None or status == "stopped" else str(error) or type(error).__name__
         self.directory.update_record(
             status=status,
@@ -363,5 +401,6 @@ class Session:
             metrics=self.evaluation.metrics,
             peak_memory_mib=memory,
         )
+        self._notify("sslkit_run_finished", run_dir=self.directory.path, error=error)
         self.trackers.log(end_record(self, status, time.monotonic() - self.started, message))
         self.trackers.close()

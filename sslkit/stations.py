@@ -131,8 +131,9 @@ def eval_sets(bank: Dataset, queries: Dataset, recipe: Recipe) -> EvalData:
     """Two data sets as evaluators see them."""
     formats = image_format(recipe)
     name, split, eval_split = _names(recipe)
+    answered = queries.paired or queries.relevance is not None  # by single images of the bank: all are kept
     return EvalData(
-        _eval_images(bank, f"{name}/{split}", recipe, formats),
+        _eval_images(bank, f"{name}/{split}", recipe, formats, whole=answered),
         _eval_images(queries, f"{name}/{eval_split}", recipe, formats),
     )
 
@@ -153,7 +154,9 @@ def _names(recipe: Recipe) -> tuple[str, str, str]:
     return recipe.data.name, recipe.data.split, recipe.data.eval_split
 
 
-def _eval_images(dataset: Dataset, name: str, recipe: Recipe, formats: ImageFormat) -> EvalImages:
+def _eval_images(
+    dataset: Dataset, name: str, recipe: Recipe, formats: ImageFormat, whole: bool = False
+) -> EvalImages:
     e = recipe.eval
     return EvalImages(
         dataset,
@@ -162,7 +165,7 @@ def _eval_images(dataset: Dataset, name: str, recipe: Recipe, formats: ImageForm
         batch_size=e.batch_size,
         mean=formats.mean,
         std=formats.std,
-        max_images=e.max_images,
+        max_images=None if whole else e.max_images,
         workers=recipe.data.workers,
         name=name,
         on_error=recipe.data.on_error,

@@ -53,6 +53,7 @@ def end_record(session: "Session", status: str, seconds: float, message: str | N
         "run_dir": str(directory.path),
         "backbone": str(backbone) if backbone.is_file() else None,
         "timm": timm_call(session.trainer.method.encoder),
+        "report": str(directory.report) if directory.report.is_file() else None,
         "figures": [str(p) for p in sorted(directory.figures.glob("*.png"))],
         "skipped": len(directory.skipped_keys()),
         "error": message,

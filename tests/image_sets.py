@@ -2,8 +2,8 @@
 
 # N images, C channels, S side
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sslkit.core.dataset import Relevance, Sample
 from sslkit.core.evaluator import EvalBatch, ImageSet, Subject
+from sslkit.data.fit import squashed
 from sslkit.eval.features import Context
 from sslkit.plugins import Registry
 from sslkit.recipe.schema import Recipe
@@ -32,6 +33,7 @@ class Pictures:
     name: str = "pictures"
     paired: bool = False
     relevance: Relevance | None = None
+    kinds: tuple[str, ...] | None = None
     mean: Tensor = field(default_factory=lambda: torch.tensor(0.5).view(1, 1, 1))
     std: Tensor = field(default_factory=lambda: torch.tensor(0.25).view(1, 1, 1))
     skipped: dict[str, str] = field(default_factory=dict)
@@ -57,6 +59,29 @@ class Pictures:
         pixels = ((self.images * self.std + self.mean).clamp(0, 1) * 255).round()
         for place, image in enumerate(pixels.permute(0, 2, 3, 1).numpy().astype(np.uint8)):
             yield place, Sample(image, *self._known(place))
+
+    def part(
+        self,
+        places: Sequence[int],
+        name: str,
+        *,
+        change: Callable[[Sample], Sample] | None = None,
+    ) -> "Pictures":
+        rows = torch.tensor(list(places), dtype=torch.int64)
+        known = {
+            field: getattr(self, field)[rows]
+            for field in ("images", "labels", "instances", "masks", "objects")
+            if getattr(self, field) is not None
+        }
+        kinds = None if self.kinds is None else tuple(self.kinds[place] for place in places)
+        part = replace(self, **known, kinds=kinds, relevance=None, name=f"{self.name} ({name})")
+        if change is not None:
+            samples = dict(self.samples())
+            side = self.images.shape[-1]
+            changed = [squashed(change(samples[place]).image, side) for place in places]  # [S, S, C]
+            pixels = torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2) / 255
+            part.images = (pixels - self.mean) / self.std
+        return part
 
     def _known(self, place: int) -> Sequence[Any]:
         label, instance = (None if x is None else int(x[place]) for x in (self.labels, self.instances))

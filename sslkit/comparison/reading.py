@@ -13,7 +13,7 @@ from sslkit.errors import RunError
 from sslkit.recipe.document import read_yaml
 from sslkit.train.health import Verdict
 from sslkit.train.rundir import RunDirectory
-from sslkit.train.trackers import read_records
+from sslkit.train.trackers import on_own_data, read_records
 
 SECTIONS = ("method", "backbone", "augment", "data", "optim", "runtime", "eval")
 """What the recipe of a run has, whatever sslkit wrote it."""
@@ -144,8 +144,8 @@ def read_run(path: Path) -> Run:
         )
         raise RunError(f"{path} {what}\n  name the directories of runs, such as runs/dino_pocket")
     recipe = _read_recipe(directory.recipe)
-    records = list(read_records(directory.metrics)) if directory.metrics.is_file() else []
-    steps, evals = _in_order(records, "step"), _on_own_data(_in_order(records, "eval"))
+    records = list(on_own_data(read_records(directory.metrics))) if directory.metrics.is_file() else []
+    steps, evals = _in_order(records, "step"), _in_order(records, "eval")
     if not (steps or evals):
         raise RunError(
             f"{path} has no metrics yet: neither a step nor an evaluation is recorded\n"
@@ -173,11 +173,6 @@ def _read_recipe(path: Path) -> Record:
 
 def _in_order(records: Iterable[Record], kind: str) -> tuple[Record, ...]:
     return tuple(sorted((r for r in records if r.get("kind") == kind), key=lambda r: int(r["step"])))
-
-
-def _on_own_data(evals: tuple[Record, ...]) -> tuple[Record, ...]:
-    """Without what `sslkit eval` measured on other data afterwards."""
-    return tuple(r for r in evals if r.get("dataset") == evals[0].get("dataset"))
 
 
 def number(value: Any) -> float | None:

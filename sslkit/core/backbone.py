@@ -53,7 +53,7 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def layers(self, x: Tensor, n: int) -> list[Tokens]:
-        """The tokens of the last n blocks, normed, the last block last."""
+        """The tokens of the last n blocks (of all, if there are fewer), normed, the last block last."""
 
     @abstractmethod
     def cls_attention(self, x: Tensor) -> Tensor | None:

@@ -3,7 +3,7 @@
 # N images of the memory bank, Q queries
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -47,6 +47,12 @@ class Relevance:
     junk: Sequence[npt.NDArray[np.int64]]
     """The same."""
 
+    def of(self, queries: Iterable[int]) -> "Relevance":
+        """The answers of some of the queries, in the order given."""
+        rows = list(queries)
+        levels = (self.easy, self.hard, self.junk)
+        return Relevance(*([level[row] for row in rows] for level in levels))
+
 
 @dataclass(frozen=True)
 class DataSource:
@@ -78,6 +84,8 @@ class Dataset(ABC):
     below 0 where there is none."""
     relevance: Relevance | None = None
     """Of queries: their answers in the memory bank, where they are listed one by one."""
+    kinds: Sequence[str] | None = None
+    """Of queries: how each was made from its original, such as crop or rotate; None where not known."""
 
     @abstractmethod
     def __init__(self, config: Any, source: DataSource) -> None:
@@ -92,3 +100,10 @@ class Dataset(ABC):
     @abstractmethod
     def key(self, index: int) -> str:
         """The sample's key without decoding it."""
+
+    def identity(self) -> str | None:
+        """Changes whenever any file that the data set reads changes, or what is read of it.
+
+        None: that cannot be told, so that features of these images are never kept.
+        """
+        return None

@@ -3,7 +3,7 @@
 # B images, C channels, D features, N images of a set
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
@@ -16,10 +16,11 @@ from sslkit.core.dataset import Relevance, Sample
 from sslkit.core.method import Method
 
 if TYPE_CHECKING:
+    from sslkit.plugins import Registry
     from sslkit.recipe.schema import Recipe
 
 T = TypeVar("T")
-Need = Literal["labels", "masks", "method"]
+Need = Literal["labels", "masks", "method", "prototypes"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class ImageSet(Protocol):
     """Whether the instance of a query is that of the very image of the memory bank that it was made from."""
     relevance: Relevance | None
     """Which images of the memory bank answer each query, where the data say so."""
+    kinds: tuple[str, ...] | None
+    """How each query was made from its original, by place; None where that is not known."""
 
     def __len__(self) -> int: ...
 
@@ -71,6 +74,19 @@ class ImageSet(Protocol):
 
     def key(self, place: int) -> str:
         """The name of an image by its place among the images of `batches`."""
+        ...
+
+    def part(
+        self,
+        places: Sequence[int],
+        name: str,
+        *,
+        change: Callable[[Sample], Sample] | None = None,
+    ) -> "ImageSet":
+        """Some of the images in the order given, each changed by `change` before it is resized.
+
+        `name` says which images they are, and what was changed; it becomes part of the set's name.
+        """
         ...
 
 
@@ -133,6 +149,8 @@ class EvalContext(Protocol):
     """Optimiser steps that the subject was trained for."""
     recipe: "Recipe"
     """Of the run whose backbone is evaluated, with the data that it is evaluated on."""
+    registry: "Registry"
+    """Answers for the names in the recipe: an evaluator can build the run's augmentation with it."""
 
     def features(self, image_set: ImageSet, extract: Extractor = ...) -> FeatureSet:
         """Features of a set (by default `Pooled`), computed once for all evaluators that ask for the same."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sslkit.core.backbone import Backbone
+from sslkit.core.diagnosis import Cause, Sign
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,13 @@ class Method(nn.Module, ABC):
     needs_labels: ClassVar[bool] = False
     """Whether it learns from `Views.labels`; data without labels are then refused before training."""
     prototypes: int | None = None
-    """K, where `teacher_entropy` and `kl` are among the metrics: what health is judged against (ln K)."""
+    """K, where the method ends in a softmax over prototypes."""
+    chance_loss: float | None = None
+    """Loss of a network that tells nothing apart, such as ln K; None where no such number is known."""
+    signs: Sequence[Sign] = ()
+    """What else in its metrics tells that a run is sick, beside what is watched of every method."""
+    causes: Sequence[Cause] = ()
+    """Settings of its own, as they are now, that are known to lead to a verdict; the likeliest first."""
 
     def __init__(self, config: object = None, setup: Setup | None = None) -> None:
         super().__init__()
@@ -127,6 +134,13 @@ class Method(nn.Module, ABC):
     def parameter_groups(self) -> Iterable[ParameterGroup]:
         """All parameters that take a gradient, as one group."""
         yield ParameterGroup({name: p for name, p in self.named_parameters() if p.requires_grad})
+
+    def assignments(self, features: Tensor) -> Tensor:
+        """How much each prototype claims each image: features of `encoder` [B, D] -> probabilities [B, K].
+
+        Optional: for methods that end in a softmax over prototypes (or classes) of their own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no prototypes")
 
     def before_step(self, progress: Progress) -> None:
         """Called after clipping, before the optimiser; may edit or drop gradients."""

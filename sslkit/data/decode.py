@@ -4,6 +4,7 @@
 
 import io
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -41,7 +42,15 @@ def decode(source: bytes | Path, channels: int) -> UInt8Array:
         raise DataError("the file is empty (0 bytes)")
     if data.startswith(_NPY):
         return _decode_array(data, channels)
-    return _decode_picture(data, channels)
+    return _opened(data, lambda image: from_picture(_upright(image), channels))
+
+
+def decode_indices(data: bytes) -> UInt8Array:
+    """A picture of numbers [H, W] uint8: grey, or places in a palette whatever its colours.
+
+    Raises `DataError` as `decode` does, and for colours without a palette.
+    """
+    return _opened(data, _indices)
 
 
 def from_picture(image: Image.Image, channels: int) -> UInt8Array:
@@ -70,7 +79,7 @@ def _read(path: Path) -> bytes:
 # ---- pictures
 
 
-def _decode_picture(data: bytes, channels: int) -> UInt8Array:
+def _opened(data: bytes, read: Callable[[Image.Image], UInt8Array]) -> UInt8Array:
     """Pillow's readers raise anything at all on broken files, hence the broad `except`."""
     with (
         warnings.catch_warnings()
@@ -79,7 +88,7 @@ def _decode_picture(data: bytes, channels: int) -> UInt8Array:
         try:
             with Image.open(io.BytesIO(data), formats=_formats()) as image:
                 image.load()
-                return from_picture(_upright(image), channels)
+                return read(image)
         except DataError:
             raise
         except UnidentifiedImageError as error:
@@ -93,6 +102,12 @@ def _decode_picture(data: bytes, channels: int) -> UInt8Array:
             ) from error
         except Exception as error:
             raise DataError(f"damaged: {error or type(error).__name__}") from error
+
+
+def _indices(image: Image.Image) -> UInt8Array:
+    if image.mode not in ("P", "L"):
+        raise DataError(f"its pixels are of mode {image.mode}; numbers are stored as grey or with a palette")
+    return np.array(image)  # [H, W]
 
 
 @cache

@@ -4,7 +4,14 @@ from PIL import Image
 
 from sslkit.core.dataset import Dataset, DataSource, Sample
 from sslkit.data.decode import from_picture
-from sslkit.data.scenes import CLASS_NAMES, IDENTITY_NAMES, SPLITS, ScenesConfig, load_scenes
+from sslkit.data.scenes import (
+    CLASS_NAMES,
+    IDENTITY_NAMES,
+    SPLITS,
+    ScenesConfig,
+    fingerprint,
+    load_scenes,
+)
 from sslkit.data.splits import missing_split
 from sslkit.errors import DataError
 from sslkit.hookspecs import hookimpl
@@ -25,6 +32,7 @@ class Demo(Dataset):
             raise missing_split("the demo", source.split, list(SPLITS))
         self._scenes = load_scenes(config, source.split)
         self._split, self._channels = source.split, source.channels
+        self._identity = f"demo {fingerprint(config, source.split)}"
         self.has_masks = config.objects > 0
         self.instances = len(IDENTITY_NAMES) if self.has_masks else None
         self.classes = CLASS_NAMES if self.has_masks and source.labels != "none" else None
@@ -34,6 +42,9 @@ class Demo(Dataset):
 
     def key(self, index: int) -> str:
         return f"{self._split}/{index}"
+
+    def identity(self) -> str:
+        return self._identity
 
     def __getitem__(self, index: int) -> Sample:
         image = from_picture(Image.fromarray(self._scenes.images[index]), self._channels)

@@ -1,10 +1,11 @@
-"""Pictures in folders: class sub-folders, split folders, or any tree of photos without labels."""
+"""Pictures in folders or a tar: class sub-folders, split folders, or any tree of photos without labels."""
 
 import os
+import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,9 @@ import numpy.typing as npt
 from sslkit.core.dataset import Dataset, DataSource, Sample
 from sslkit.data.class_names import Labelled, from_words
 from sslkit.data.decode import SUFFIXES, decode
-from sslkit.data.splits import existing_root, split_folder
+from sslkit.data.masks import read_mask
+from sslkit.data.splits import split_folder
+from sslkit.data.tree import as_key, open_tree, packed
 from sslkit.errors import DataError
 from sslkit.hookspecs import hookimpl
 
@@ -39,41 +42,40 @@ class FolderConfig:
 
 
 class Folder(Dataset):
-    """All images below a folder, in the order of their paths."""
+    """All images below a folder, or in a tar, in the order of their paths."""
 
     Config = FolderConfig
 
     def __init__(self, config: FolderConfig, source: DataSource) -> None:
-        root = existing_root(source, "folder")
-        if not root.is_dir():
-            raise DataError(f"data.root: {root} is a file, not a folder{_reader_of(root)}")
-        base = split_folder(root, source.split)
-        self._folder = base / config.images if config.images else base
-        self._prefix = "" if self._folder == root else self._folder.relative_to(root).as_posix() + "/"
-        self._masks = base / config.masks if config.masks else None
+        self._tree = open_tree(source, "folder")
+        base = split_folder(self._tree.root, source.split, self._tree.has_folder)
+        self._prefix = _prefix(base, config.images)
+        self._masks = _prefix(base, config.masks) if config.masks else None
         self._mask_suffix = config.mask_suffix
-        self._channels = source.channels
+        self._channels, self._how = source.channels, f"{source} {config}"
         self.has_masks = self._masks is not None
-        paths = sorted(self._find(config.suffixes))
-        labelled = _labels_of(paths, source.labels, self._folder)
+        paths = self._find(config.suffixes)
+        labelled = _labels_of(paths, source.labels, self._tree.root / self._prefix)
         self.classes = None if labelled is None else labelled.classes
         self._labels = None if labelled is None else labelled.labels
-        self._paths = _packed(paths)
+        self._paths = packed(paths)
 
     def _find(self, suffixes: Sequence[str]) -> list[str]:
-        for folder in filter(None, (self._folder, self._masks)):
-            if not folder.is_dir():
-                raise DataError(f"there is no folder {folder}")
+        """Paths below the images' folder; masks are none of them."""
+        folders = [prefix for prefix in (self._prefix, self._masks) if prefix is not None]
+        for folder in folders:
+            if not self._tree.has_folder(folder.rstrip("/")):
+                raise DataError(f"there is no folder {self._tree.root / folder}")
         endings = tuple(suffix.lower() for suffix in suffixes)
-        try:
-            files = list(_walk(self._folder, "", skip=self._masks, above=()))
-        except OSError as error:
-            raise DataError(f"{error.filename} cannot be listed: {error.strerror or error}") from error
-        paths = [path for path in files if path.lower().endswith(endings)]
+        paths = [
+            path.removeprefix(self._prefix)
+            for path in self._tree.files(self._prefix.rstrip("/"))
+            if path.lower().endswith(endings) and not path.startswith(tuple(folders[1:]))
+        ]
         if not paths:
             raise DataError(
-                f"found 0 images in {self._folder}\n  files count that end in {', '.join(endings)}; "
-                "choose another data.root, or name the endings in data.suffixes"
+                f"found 0 images in {self._tree.root / self._prefix}\n  files count that end in "
+                f"{', '.join(endings)}; choose another data.root, or name the endings in data.suffixes"
             )
         return paths
 
@@ -81,28 +83,31 @@ class Folder(Dataset):
         return len(self._paths)
 
     def key(self, index: int) -> str:
-        path = self._prefix.encode() + bytes(self._paths[index])
-        return path.decode("utf-8", errors="backslashreplace")
+        return as_key(self._prefix + self._path(index))
 
     def __getitem__(self, index: int) -> Sample:
         path = self._path(index)
-        image = decode(self._folder / path, self._channels)
+        image = decode(self._tree.read(self._prefix + path), self._channels)
         label = None if self._labels is None else int(self._labels[index])
-        mask = None if self._masks is None else self._mask(self._masks, path, image.shape[:2])
+        mask = None if self._masks is None else self._mask(self._masks + path, image.shape[:2])
         return Sample(image, label, self.key(index), mask)
+
+    def identity(self) -> str | None:
+        """Changes whenever an image or a mask does."""
+        paths = [self._path(index) for index in range(len(self))]
+        read = [self._prefix + path for path in paths]
+        if self._masks is not None:
+            read += [self._mask_file(self._masks + path) for path in paths]
+        return f"{self._how} {self._tree.state(read)}"
 
     def _path(self, index: int) -> str:
         return os.fsdecode(self._paths[index])
 
-    def _mask(self, masks: Path, path: str, size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-        file = (masks / path).with_suffix(self._mask_suffix)
-        try:
-            mask = decode(file, 1)[..., 0] > 0  # [H, W]
-        except DataError as error:
-            raise DataError(f"its mask {file}: {error}") from error
-        if mask.shape != size:
-            raise DataError(f"its mask {file} is {mask.shape} (height, width), the image {size}")
-        return mask
+    def _mask(self, path: str, size: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+        return read_mask(self._tree, self._mask_file(path), size)
+
+    def _mask_file(self, path: str) -> str:
+        return str(PurePosixPath(path).with_suffix(self._mask_suffix))
 
 
 def class_folders(paths: Sequence[str]) -> list[str] | None:
@@ -138,29 +143,10 @@ def _labels_of(
     return from_words([path.partition("/")[0] for path in paths])
 
 
-def _walk(folder: Path, prefix: str, skip: Path | None, above: tuple[str, ...]) -> Iterator[str]:
-    """Relative paths of all files; hidden ones are left out, links followed unless they lead in a circle."""
-    real = os.path.realpath(folder)
-    if real in above or folder == skip:
-        return
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            if entry.is_dir():
-                yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", skip, (*above, real))
-            elif entry.is_file():
-                yield prefix + entry.name
-
-
-def _packed(paths: Sequence[str]) -> npt.NDArray[np.bytes_]:
-    """One array instead of a million strings: forked workers share it, whereas counting references copies."""
-    return np.array([os.fsencode(path) for path in paths])
-
-
-def _reader_of(path: Path) -> str:
-    names = {".parquet": "parquet", ".tar": "webdataset"}
-    return f"\n  for such a file set data.name={names[path.suffix]}" if path.suffix in names else ""
+def _prefix(base: str, folder: str | None) -> str:
+    """The folder with a slash at its end; nothing for the root."""
+    path = posixpath.normpath(posixpath.join(base, folder or ""))
+    return "" if path == "." else f"{path}/"
 
 
 @hookimpl

@@ -3,8 +3,10 @@
 # B images, C channels, S side of the canvas, n images of the data set
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -226,13 +228,16 @@ class EvalImages:
         if not 0 < crop <= resize:
             raise RecipeError(f"'eval.crop' is {crop}; valid: 1 to eval.resize, which is {resize}")
         self.name, self.classes, self.has_masks = name, dataset.classes, dataset.has_masks
-        self.paired, self.relevance = dataset.paired, dataset.relevance
         self.skipped: dict[str, str] = {}
         """Reasons of the images that could not be read, by key."""
         self._dataset = dataset
         self._rows = _spread(len(dataset), max_images)
+        self.paired = dataset.paired
+        self.relevance = None if dataset.relevance is None else dataset.relevance.of(self._rows)
+        self.kinds = None if dataset.kinds is None else tuple(dataset.kinds[row] for row in self._rows)
         self._batch_size, self._workers = batch_size, workers
         self.mean, self.std = (torch.tensor(x).view(-1, 1, 1) for x in (mean, std))  # [C, 1, 1]
+        self._how = f"resize {resize} crop {crop} on_error {on_error}"
         self._labelled, self._instanced = dataset.classes is not None, dataset.instances is not None
         self._reading = Reading(
             dataset, partial(_to_crop, resize=resize, crop=crop), on_error, max_broken=1.0
@@ -241,10 +246,24 @@ class EvalImages:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def batches(self) -> Iterator[EvalBatch]:
-        """All images, in the order of the data set. Raises `DataError` if none can be read."""
+    def identity(self) -> str | None:
+        """Changes whenever the images may differ, in pixels or in order; None: the data set cannot tell."""
+        made_of = self._dataset.identity()
+        if made_of is None:
+            return None
+        keys = sha256("\n".join(map(self.key, range(len(self)))).encode("utf-8", "backslashreplace"))
+        rows = sha256(np.array(self._rows, np.int64).tobytes())
+        known = f"classes {self.classes} instances {self._instanced}"
+        scaled = f"mean {self.mean.tolist()} std {self.std.tolist()}"
+        return f"{made_of} {known} {self._how} {scaled} keys {keys.hexdigest()} rows {rows.hexdigest()}"
+
+    def batches(self, start: int = 0) -> Iterator[EvalBatch]:
+        """The images from place `start` on, in the order of the data set.
+
+        Raises `DataError` if none can be read.
+        """
         size = self._batch_size
-        rows = [self._rows[start : start + size] for start in range(0, len(self), size)]
+        rows = [self._rows[first : first + size] for first in range(start, len(self), size)]
         for reads in read_batches(self._reading, rows, list, self._workers):
             self.skipped.update(skipped for read in reads for skipped in read.skipped)
             yield self._batch(reads)
@@ -261,6 +280,23 @@ class EvalImages:
         """The name of an image by its place among the images of `batches`."""
         return self._dataset.key(self._rows[place])
 
+    def part(
+        self,
+        places: Sequence[int],
+        name: str,
+        *,
+        change: Callable[[Sample], Sample] | None = None,
+    ) -> "EvalImages":
+        """Some of the images in the order given, each changed by `change` before it is resized."""
+        part = copy(self)
+        part.name, part.skipped, part.relevance = f"{self.name} ({name})", {}, None
+        part._rows = [self._rows[place] for place in places]
+        part.kinds = None if self.kinds is None else tuple(self.kinds[place] for place in places)
+        if change is not None:
+            part._dataset = _Changed(self._dataset, change, name)
+            part._reading = replace(self._reading, dataset=part._dataset)
+        return part
+
     def _batch(self, reads: list[Read[_Crop]]) -> EvalBatch:
         crops = [read.value for read in reads]
         images = torch.stack([crop.pixels for crop in crops]).float() / 255  # [B, C, crop, crop]
@@ -275,6 +311,22 @@ class EvalImages:
             torch.tensor([read.index for read in reads]),  # [B]
             objects,  # [B, crop, crop]
         )
+
+
+class _Changed(Dataset):
+    """A data set whose images are changed as they are read; their keys say so."""
+
+    def __init__(self, dataset: Dataset, change: Callable[[Sample], Sample], name: str) -> None:
+        self._dataset, self._change, self._name = dataset, change, name
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._change(self._dataset[index])
+
+    def key(self, index: int) -> str:
+        return f"{self._dataset.key(index)} ({self._name})"
 
 
 def _stacked(parts: Sequence[npt.NDArray[Any] | None]) -> Tensor | None:

@@ -79,6 +79,8 @@ class Part(Dataset):
         self._dataset, self._rows = dataset, rows
         self.classes, self.instances, self.has_masks = classes, dataset.instances, dataset.has_masks
         self.paired = dataset.paired
+        self.relevance = None if dataset.relevance is None else dataset.relevance.of(rows)
+        self.kinds = None if dataset.kinds is None else [dataset.kinds[row] for row in rows]
         self._labels: list[int] | None = None
         if classes is not None and dataset.classes is not None and classes != dataset.classes:
             self._labels = [classes.index(name) for name in dataset.classes]
@@ -88,6 +90,11 @@ class Part(Dataset):
 
     def key(self, index: int) -> str:
         return self._dataset.key(int(self._rows[index]))
+
+    def identity(self) -> str | None:
+        whole = self._dataset.identity()
+        rows = hashlib.sha256(self._rows.astype(np.int64).tobytes()).hexdigest()
+        return None if whole is None else f"{whole} rows {rows} labels {self._labels}"
 
     def __getitem__(self, index: int) -> Sample:
         sample = self._dataset[int(self._rows[index])]

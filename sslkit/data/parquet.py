@@ -19,6 +19,7 @@ from sslkit.core.dataset import Dataset, DataSource, Sample
 from sslkit.data.class_names import Labelled, from_numbers, from_words, read_class_names
 from sslkit.data.decode import decode
 from sslkit.data.splits import existing_root, split_files
+from sslkit.data.tree import FolderTree
 from sslkit.errors import DataError, nearest
 from sslkit.hookspecs import hookimpl
 
@@ -50,6 +51,7 @@ class Parquet(Dataset):
         self._folder = files[0].parent
         self._names = [path.name for path in files]
         self._channels = source.channels
+        self._columns = config.image_column, config.label_column
         schema = _schema(files[0], config)
         self._groups = RowGroups(files, config.image_column, config.cache_mb * 2**20)
         if len(self) == 0:
@@ -69,6 +71,12 @@ class Parquet(Dataset):
     def key(self, index: int) -> str:
         file, row = self._groups.place(index)
         return f"{self._names[file]}#{row}"
+
+    def identity(self) -> str | None:
+        """The files' sizes and times of change; None where rows may name pictures in other files."""
+        if not all(_is_whole(self._folder / name, self._columns[0]) for name in self._names):
+            return None
+        return f"parquet {self._columns} {FolderTree(self._folder).state(self._names)}"
 
     def __getitem__(self, index: int) -> Sample:
         image = decode(self._bytes(self._groups[index]), self._channels)
@@ -164,6 +172,17 @@ def _group_sizes(file: Path) -> list[int]:
 
     metadata = pyarrow.parquet.read_metadata(file)
     return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+def _is_whole(file: Path, column: str) -> bool:
+    """Whether the file says of itself that every row holds its image's bytes."""
+    import pyarrow.parquet
+
+    metadata = _guarded(file, lambda: pyarrow.parquet.read_metadata(file))
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    images = [c.statistics for c in columns if c.path_in_schema in (column, f"{column}.bytes")]
+    return len(images) == len(groups) and all(s is not None and s.null_count == 0 for s in images)
 
 
 def _schema(file: Path, config: ParquetConfig) -> Any:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -146,7 +146,7 @@ def load_scenes(config: ScenesConfig, split: str) -> Scenes:
     cannot be written.
     """
     check_config(config, split)
-    path = cache_folder() / "scenes" / f"{split}-{_fingerprint(config, split)}.npz"
+    path = cache_folder() / "scenes" / f"{split}-{fingerprint(config, split)}.npz"
     scenes = _read(path)
     if scenes is None:
         scenes = _render_all(config, split)
@@ -163,6 +163,21 @@ def render_scene(config: ScenesConfig, split: str, index: int) -> Scene:
         return Scene(np.asarray(image), np.zeros((config.image_size, config.image_size), bool), -1, -1)
     pool = _identities(config, split)
     identity, mask = _draw_objects(image, config, pool, index, np.random.default_rng([*stream, 1]))
+    return Scene(np.asarray(image), mask, identity // _PER_CLASS, identity)
+
+
+def compose_scene(config: ScenesConfig, identity: int, ground: int, pose: int) -> Scene:
+    """Any object on any background, each by its number: the same `ground` has the same pixels.
+
+    Args:
+        identity: index into IDENTITY_NAMES.
+        ground: number of the background, >= 0; unlike those of all splits.
+        pose: number of a rotation, size and place of the object, >= 0.
+    """
+    stream = (config.scenes_seed, len(SPLITS))
+    image = _background(config, np.random.default_rng([*stream, ground, 0]))
+    alone = replace(config, objects=1)
+    _, mask = _draw_objects(image, alone, [identity], 0, np.random.default_rng([*stream, pose, 1]))
     return Scene(np.asarray(image), mask, identity // _PER_CLASS, identity)
 
 
@@ -318,7 +333,7 @@ def _render_all(config: ScenesConfig, split: str) -> Scenes:
     )
 
 
-def _fingerprint(config: ScenesConfig, split: str) -> str:
+def fingerprint(config: ScenesConfig, split: str) -> str:
     """Changes with everything that the pixels depend on."""
     values = asdict(config)
     del values["eval_count" if split == "train" else "count"]

@@ -1,6 +1,7 @@
 """Which folder or files of a data set belong to a split. Splits are found by their names, never guessed."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from sslkit.core.dataset import DataSource
@@ -11,6 +12,10 @@ WHOLE = ""
 _SAME = (("train",), ("val", "valid", "validation"), ("test",))
 KNOWN = tuple(name for names in _SAME for name in names)
 """Names that make a folder or a file a split."""
+DATABASE = ("db", "train")
+"""Names of the images that are searched, where data are a database and queries."""
+QUERIES = ("queries", *KNOWN[1:])
+"""Names of the images that are searched for."""
 _SHARD_OF = re.compile(r"(\d+)-of-(\d+)$")
 
 
@@ -29,15 +34,15 @@ def existing_root(source: DataSource, kind: str) -> Path:
     return source.root
 
 
-def split_folder(root: Path, split: str) -> Path:
-    """The folder of a split, or the root itself for `WHOLE`."""
-    here = [name for name in KNOWN if (root / name).is_dir()]
+def split_folder(root: Path, split: str, has_folder: Callable[[str], bool]) -> str:
+    """The name of a split's folder below the root, or "" for `WHOLE`."""
+    here = [name for name in KNOWN if has_folder(name)]
     if split == WHOLE:
-        _refuse_whole(root, here)
-        return root
+        refuse_whole(root, here)
+        return ""
     for name in spellings(split):
-        if (root / name).is_dir():
-            return root / name
+        if has_folder(name):
+            return name
     raise missing_split(root, split, here)
 
 
@@ -53,7 +58,7 @@ def split_files(root: Path, split: str, suffix: str) -> list[Path]:
         return [root]
     found = {name: files for name in _tried(split) if (files := _named(root, name, suffix))}
     if split == WHOLE:
-        _refuse_whole(root, list(found))
+        refuse_whole(root, list(found))
         found = {WHOLE: sorted(root.glob(f"*{suffix}")) or sorted(root.glob(f"data/*{suffix}"))}
     for files in found.values():
         return _complete(files)
@@ -69,14 +74,27 @@ def missing_split(root: Path | str, split: str, there: list[str]) -> MissingSpli
     )
 
 
-def _tried(split: str) -> tuple[str, ...]:
-    return KNOWN if split == WHOLE else spellings(split)
+def is_queries(split: str, root: Path) -> bool:
+    """Of data that are a database and queries: which of them a split is; train and val mean them too.
+
+    Raises `DataError` for any other name: nothing of these data can be held out instead.
+    """
+    if split in DATABASE or split in QUERIES:
+        return split in QUERIES
+    raise DataError(
+        f"{root} has no split '{split}'; it has db (also called train) and queries (also called val)"
+        + nearest(split, ("db", "queries"))
+    )
 
 
-def _refuse_whole(root: Path, there: list[str]) -> None:
+def refuse_whole(root: Path, there: list[str]) -> None:
     """Taking everything would train on what is meant for testing."""
     if there:
         raise DataError(f"{root} is divided into {', '.join(there)}: name one of them as data.split")
+
+
+def _tried(split: str) -> tuple[str, ...]:
+    return KNOWN if split == WHOLE else spellings(split)
 
 
 def _named(root: Path, name: str, suffix: str) -> list[Path]:

@@ -1,5 +1,6 @@
 """Data sets that timm and torchvision know how to read, through timm's `create_dataset`."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from PIL import Image
 from sslkit.core.dataset import Dataset, DataSource, Sample
 from sslkit.data.decode import decode, from_picture
 from sslkit.data.splits import WHOLE, existing_root, missing_split, spellings, split_folder
+from sslkit.data.tree import FolderTree
 from sslkit.errors import DataError
 from sslkit.hookspecs import hookimpl
 
@@ -69,6 +71,16 @@ class TimmReader(Dataset):
         filename: Callable[[int], str] | None = getattr(self._reader, "filename", None)
         return str(index) if filename is None else str(filename(index) or index)
 
+    def identity(self) -> str | None:
+        """Of folders alone: the other readers do not tell which files they read."""
+        from timm.data.readers.reader_image_folder import ReaderImageFolder
+
+        if not isinstance(self._reader, ReaderImageFolder):
+            return None
+        paths, targets = zip(*self._reader.samples, strict=True)
+        labels = hashlib.sha256(str(targets).encode()).hexdigest()
+        return f"timm {FolderTree(Path()).state(map(str, paths))} labels {labels}"
+
     def __getitem__(self, index: int) -> Sample:
         try:
             content, target, *_ = self._reader[index]
@@ -98,7 +110,8 @@ def _open(config: TimmConfig, source: DataSource) -> Any:
         return _hugging_face(config, source)
     root = existing_root(source, "timm")
     if root.is_dir():
-        return _create(config, split_folder(root, source.split), source.split)
+        folder = split_folder(root, source.split, lambda name: (root / name).is_dir())
+        return _create(config, root / folder, source.split)
     if source.split != WHOLE:
         raise missing_split(root, source.split, [])
     return _create(config, root, source.split, cache_tarfiles=False, cache_tarinfo=False)

@@ -12,7 +12,8 @@ from sslkit.core.dataset import Dataset, DataSource, Sample
 from sslkit.data.class_names import from_texts, read_class_names
 from sslkit.data.decode import SUFFIXES, decode
 from sslkit.data.splits import WHOLE, existing_root, missing_split, spellings, split_files
-from sslkit.data.tar_index import Extensions, index_of
+from sslkit.data.tar_index import Extensions, index_of, read_span
+from sslkit.data.tree import FolderTree
 from sslkit.errors import DataError
 from sslkit.hookspecs import hookimpl
 
@@ -48,7 +49,7 @@ class WebDataset(Dataset):
             config.label_field,
         )
         indices = [index_of(tar, extensions) for tar in tars]
-        self._tars = tars
+        self._tars, self._extensions = tars, extensions
         self._shard = np.repeat(np.arange(len(tars)), [len(index.keys) for index in indices])  # [N]
         self._keys = np.concatenate([index.keys for index in indices])  # [N]
         self._offsets = np.concatenate([index.offsets for index in indices])  # [N]
@@ -80,23 +81,17 @@ class WebDataset(Dataset):
     def key(self, index: int) -> str:
         return f"{self._tars[int(self._shard[index])].name}/{self._keys[index]}"
 
+    def identity(self) -> str:
+        return f"webdataset {self._extensions} {FolderTree(Path()).state(map(str, self._tars))}"
+
     def __getitem__(self, index: int) -> Sample:
         image = decode(self._bytes(index), self._channels)
         label = None if self._labels is None else int(self._labels[index])
         return Sample(image, label, self.key(index))
 
     def _bytes(self, index: int) -> bytes:
-        """The tar is opened anew each time: 20 microseconds, and nothing that forked workers could share."""
-        tar, size = self._tars[int(self._shard[index])], int(self._sizes[index])
-        try:
-            with tar.open("rb") as file:
-                file.seek(int(self._offsets[index]))
-                data: bytes = file.read(size)
-        except OSError as error:
-            raise DataError(f"{tar} cannot be opened: {error.strerror or error}") from error
-        if len(data) < size:
-            raise DataError(f"truncated: the tar ends after {len(data)} of its {size} bytes")
-        return data
+        tar = self._tars[int(self._shard[index])]
+        return read_span(tar, int(self._offsets[index]), int(self._sizes[index]))
 
 
 def expand(pattern: str) -> list[str]:

@@ -1,6 +1,6 @@
 """What the attention of CLS rests on."""
 
-# N patches
+# N = h x w patches, H x W pixels
 
 import torch
 from torch import Tensor
@@ -28,3 +28,23 @@ def mass_mask(attention: Tensor, share: float) -> Tensor:
     cumulative = weakest_first.cumsum(-1) / weakest_first.sum(-1, keepdim=True)
     kept = cumulative > 1.0 - share
     return torch.zeros_like(kept).scatter(-1, order, kept)
+
+
+def enlarged(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Patches [..., h, w] as pixels [..., H, W], each pixel that of the patch which its centre lies in."""
+    rows, columns = (_patch_of(length, count) for length, count in zip(size, mask.shape[-2:], strict=True))
+    return mask[..., rows[:, None].to(mask.device), columns.to(mask.device)]
+
+
+def pixels_in(pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+    """How many of the pixels that are True, [..., H, W], each patch has: float64 [..., h, w]."""
+    rows, columns = (
+        (_patch_of(length, count)[None] == torch.arange(count)[:, None]).to(pixels.device, torch.float32)
+        for length, count in zip(pixels.shape[-2:], grid, strict=True)
+    )  # [h, H], [w, W]
+    return (rows @ pixels.float() @ columns.T).double()
+
+
+def _patch_of(length: int, count: int) -> Tensor:
+    """Which of `count` patches each of `length` pixels' centre lies in, int64 [length]."""
+    return (2 * torch.arange(length) + 1) * count // (2 * length)

@@ -25,12 +25,12 @@ def mean_estimate(values: Tensor, *, resamples: int = RESAMPLES) -> Estimate:
             for an image that has none, which is left out.
 
     Returns:
-        NaN throughout where no image has a number.
+        NaN throughout where no image has a number; where only one has, its interval is NaN.
     """
     x = values.detach().double().cpu().flatten()
     x = x[~x.isnan()]  # [N]
-    if len(x) == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    if len(x) < 2:
+        return _alone(float(x.mean()), len(x))
     generator = _generator(len(x))
     means = []
     for count in _portions(len(x), resamples):
@@ -44,8 +44,14 @@ def estimate(statistic: Callable[[Tensor], float], count: int, *, resamples: int
 
     Args:
         statistic: takes positions int64 [N], with repetitions, and gives the number of those images.
-        count: N, at least 1.
+        count: N.
+
+    Returns:
+        NaN throughout for no image; for one the interval is NaN. Resamples of which the statistic is NaN do
+        not count.
     """
+    if count < 2:
+        return _alone(statistic(torch.arange(count)) if count else float("nan"), count)
     generator = _generator(count)
     value = statistic(torch.arange(count))
     drawn = (torch.randint(count, (count,), generator=generator) for _ in range(resamples))
@@ -55,9 +61,14 @@ def estimate(statistic: Callable[[Tensor], float], count: int, *, resamples: int
 def _between(value: float, resampled: "np.ndarray[tuple[int], np.dtype[np.float64]]", count: int) -> Estimate:
     known = resampled[~np.isnan(resampled)]
     if len(known) == 0:
-        return Estimate(value, float("nan"), float("nan"), count)
+        return _alone(value, count)
     low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Estimate(value, float(low), float(high), count)
+
+
+def _alone(value: float, count: int) -> Estimate:
+    """A number of which nothing says how far it might be off: one image cannot differ from itself."""
+    return Estimate(value, float("nan"), float("nan"), count)
 
 
 def _portions(count: int, resamples: int) -> list[int]:

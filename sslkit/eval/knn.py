@@ -2,24 +2,36 @@
 
 # N images of the memory bank, Q queries, D features, C classes, k neighbours
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslkit.core.evaluator import EvalContext, EvalData, Evaluator, FeatureSet, Result, Subject
+from sslkit.core.evaluator import (
+    Estimate,
+    EvalContext,
+    EvalData,
+    Evaluator,
+    FeatureSet,
+    Result,
+    Subject,
+)
 from sslkit.errors import RecipeError
+from sslkit.eval.bootstrap import mean_estimate
+from sslkit.eval.confusion import Classified, class_names, write_by_class
 from sslkit.hookspecs import hookimpl
 
 CHUNK = 1024
 """Queries compared at a time."""
 BANK_BLOCK = 16384
 """Images of the memory bank compared at a time; with CHUNK it bounds the memory to some 100 MB."""
-BLANKS = 5
-"""As many as the largest top-n that is asked for."""
+TOP = 5
+"""The largest top-n that is asked for."""
+PICTURED_K = 20
+"""Neighbours whose classes are pictured (those of the paper's figures), or the nearest number asked for."""
 LARGEST_EXPONENT = 60.0
 """Votes stay finite in float32 below exp of this, for any number of neighbours."""
 
@@ -108,7 +120,8 @@ class KNN(Evaluator):
     `top1_k10`, `top5_k10` and so on: share of the queries whose class has the most votes, or is among the
     five with the most. A class without a vote is never among them, and with fewer than five classes there is
     no top-5. Where objects are known, `instance_top1_k10` asks for the very object instead of the class, of
-    the queries whose object the bank has. Images without a label are left out on both sides.
+    the queries whose object the bank has. Images without a label are left out on both sides. `per_class.csv`
+    and `confusion.png` tell of k = 20, or of the number next to it.
     """
 
     Config = KNNConfig
@@ -125,40 +138,39 @@ class KNN(Evaluator):
 
     def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
         bank, queries = context.features(data.train), context.features(data.test)
-        metrics = {}
+        estimates: dict[str, Estimate] = {}
+        figures: Mapping[str, Path] = {}
+        tables: Mapping[str, Path] = {}
         by_class = _question(bank, bank.labels, queries, queries.labels)
         if by_class is not None:
-            classes = max(len(data.train.classes or ()), by_class.classes)
-            top = (1, 5) if classes >= 5 else (1,)
-            metrics.update(self._accuracies(replace(by_class, classes=classes), top, context.device))
+            names = class_names(data.train.classes, by_class.classes)
+            by_class = replace(by_class, classes=len(names))
+            ranked = self._ranked(by_class, context.device)
+            estimates |= _shares(by_class, ranked, 1)
+            estimates |= _shares(by_class, ranked, TOP) if len(names) >= TOP else {}
+            k = min(ranked, key=lambda k: abs(k - PICTURED_K))
+            classified = Classified(by_class.answers, ranked[k][:, 0], names)
+            figures, tables = write_by_class(classified, context.figures, f"kNN with k = {k}")
         by_object = _question(bank, bank.instances, queries, queries.instances)
         if by_object is not None and (known := by_object.answerable()) is not None:
-            found = self._accuracies(known, (1,), context.device)
-            metrics.update({f"instance_{name}": value for name, value in found.items()})
-        return Result(metrics)
+            shares = _shares(known, self._ranked(known, context.device), 1)
+            estimates |= {f"instance_{key}": share for key, share in shares.items()}
+        return Result.of(estimates, figures=figures, tables=tables)
 
-    def _accuracies(
-        self, question: "_Question", top: Sequence[int], device: torch.device
-    ) -> dict[str, float]:
-        from torchmetrics.classification import MulticlassAccuracy
+    def _ranked(self, question: "_Question", device: torch.device) -> dict[int, Tensor]:
+        """For each k the classes with the most votes, best first, [Q, TOP] on the CPU.
 
-        candidates = question.classes + BLANKS
-        alone: Any = {"average": "micro", "sync_on_compute": False}  # only the main process evaluates
-        accuracies = {
-            (n, k): MulticlassAccuracy(candidates, top_k=n, **alone).to(device)
-            for k in self.config.k
-            for n in top
-        }
+        What is not in [0, C) stands for none: classes without votes are never found by chance.
+        """
+        found: dict[int, list[Tensor]] = {k: [] for k in self.config.k}
         labels = question.bank_labels.to(device)
-        answers = question.answers.to(device).split(self.config.chunk)
         neighbours = _nearest(question.bank, question.queries, max(self.config.k), self.config.chunk, device)
-        for (similarity, index), answer in zip(neighbours, answers, strict=True):
-            for (_, k), accuracy in accuracies.items():
+        for similarity, index in neighbours:
+            for k, ranked in found.items():
                 nearest = similarity[:, :k], labels[index[:, :k]]
-                accuracy.update(
-                    _with_blanks(_votes(*nearest, self.config.temperature, question.classes)), answer
-                )
-        return {f"top{n}_k{k}": float(accuracy.compute()) for (n, k), accuracy in accuracies.items()}
+                votes = _votes(*nearest, self.config.temperature, question.classes)
+                ranked.append(_with_blanks(votes).topk(TOP).indices.cpu())
+        return {k: torch.cat(ranked) for k, ranked in found.items()}
 
 
 @dataclass(frozen=True)
@@ -202,9 +214,15 @@ def _question(
     )
 
 
+def _shares(question: _Question, ranked: Mapping[int, Tensor], n: int) -> dict[str, Estimate]:
+    """For each k the share of queries whose answer is among the first n of the ranked classes [Q, TOP]."""
+    hits = {k: (classes[:, :n] == question.answers[:, None]).any(1) for k, classes in ranked.items()}
+    return {f"top{n}_k{k}": mean_estimate(hit) for k, hit in hits.items()}
+
+
 def _with_blanks(votes: Tensor) -> Tensor:
-    """[q, C] -> [q, C + BLANKS]: blanks beat classes without a vote, whose ties would be found by chance."""
-    return F.pad(votes, (0, BLANKS), value=torch.finfo(votes.dtype).tiny)
+    """[q, C] -> [q, C + TOP]: blanks beat classes without a vote, whose ties would be found by chance."""
+    return F.pad(votes, (0, TOP), value=torch.finfo(votes.dtype).tiny)
 
 
 @hookimpl

@@ -118,6 +118,22 @@ def teacher_entropies(
     return entropy / count, torch.special.entr(total / count).sum()
 
 
+@torch.no_grad()
+def teacher_probabilities(teacher: Tensor, center: Tensor, *, teacher_temperature: float) -> Tensor:
+    """The teacher's targets: softmax of its centred outputs.
+
+    Args:
+        teacher: raw head outputs, [..., K].
+        center: [K].
+        teacher_temperature: >= 0; 0 is a one-hot teacher.
+
+    Returns:
+        [..., K], in float32 or float64, without gradient.
+    """
+    _check_temperatures(1.0, teacher_temperature)
+    return _teacher_probabilities(teacher, center, teacher_temperature)
+
+
 class _DinoLoss(torch.autograd.Function):
     """Walks through the images block by block, forwards and backwards; two passes instead of one per pair."""
 

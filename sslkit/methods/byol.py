@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from sslkit.core.backbone import Backbone
+from sslkit.core.diagnosis import no_ema
 from sslkit.core.ema import ema_, start_as_copy
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
 from sslkit.core.schedules import cosine
@@ -49,6 +50,7 @@ class BYOL(Method):
         super().__init__()
         self.config = config
         self.backbone = setup.backbone()
+        self.causes = no_ema("target_momentum", config.target_momentum)
         widths = (self.backbone.embed_dim, config.hidden_dim, config.out_dim)
         self.projector = mlp_head(widths)
         self.predictor = mlp_head((config.out_dim, config.hidden_dim, config.out_dim))

@@ -2,7 +2,8 @@
 
 # G global views, L local views, V = G + L, B images, K prototypes, D features
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.collectives import mean_over_ranks
+from sslkit.core.diagnosis import COLLAPSES, Cause, Sign, no_ema
 from sslkit.core.ema import ema_, start_as_copy
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views, mean_carry
 from sslkit.core.schedules import cosine, linear_warmup
 from sslkit.hookspecs import hookimpl
-from sslkit.losses.dino import dino_loss, teacher_entropies
+from sslkit.losses.dino import dino_loss, teacher_entropies, teacher_probabilities
 from sslkit.methods.ranges import POSITIVE, SHARE, WIDTH, Range, check_ranges
 from sslkit.nn.heads import DINOHead
 
@@ -81,6 +83,8 @@ class DINO(Method):
         super().__init__()
         self.config = config
         self.prototypes = config.out_dim
+        self.chance_loss = math.log(config.out_dim)
+        self.signs, self.causes = _signs(config.out_dim), tuple(_causes(config))
         self.student = setup.backbone()
         self.student_head = _head(config, self.student.embed_dim)
         self.teacher = setup.backbone(drop_path_rate=0.0)
@@ -107,6 +111,13 @@ class DINO(Method):
         metrics = self._metrics(loss.detach(), teacher, temperature, progress)
         carry = {"teacher_mean": teacher.to(self.center.dtype).mean((0, 1))}  # [K]
         return StepOutput(loss, metrics, carry, features)
+
+    def assignments(self, features: Tensor) -> Tensor:
+        """The teacher's targets: its head's outputs [B, K], centred and sharpened as after the warm-up."""
+        outputs = self.teacher_head(features)  # [B, K]
+        return teacher_probabilities(
+            outputs, self.center, teacher_temperature=self.config.teacher_temperature
+        )
 
     def _student_outputs(self, views: Views) -> Tensor:
         resolutions = [views.global_views, *([] if views.local_views is None else [views.local_views])]
@@ -143,6 +154,7 @@ class DINO(Method):
             "teacher_entropy": entropy,
             "kl": loss - entropy,  # the loss is the cross-entropy h + KL, each teacher view in as many pairs
             "mean_teacher_entropy": entropy_of_mean,
+            "teacher_information": entropy_of_mean - entropy,  # between image and prototype, in nats
             "center_norm": self.center.norm(),
             "teacher_momentum": torch.full_like(loss, self._momentum(progress)),
             "teacher_temperature": torch.full_like(loss, temperature),
@@ -160,6 +172,49 @@ class DINO(Method):
         ema_(self.teacher_head.parameters(), self.student_head.parameters(), momentum)
         batch_mean = mean_over_ranks(mean_carry(outputs, "teacher_mean"))  # [K]
         self.center.lerp_(batch_mean, 1 - self.config.center_momentum)
+
+
+def _signs(prototypes: int) -> tuple[Sign, ...]:
+    """The paper's Fig. 7: KL(teacher || student) near 0 is collapse, the teacher's entropy says which kind.
+
+    In the one-dimension kind the mean of all outputs has no entropy either, whereas a sharp but healthy
+    teacher gives different images different prototypes. A teacher that gives all images the same answer, but
+    another one every few steps, is driven about by steps that are too large.
+    """
+    full = math.log(prototypes)
+    alike = (-math.inf, AGREE * full)
+    return (
+        Sign("uniform collapse", {"teacher_entropy": (UNIFORM * full, math.inf), "kl": alike}),
+        Sign("one-dimension collapse", {"mean_teacher_entropy": (-math.inf, ONE * full), "kl": alike}),
+        Sign("diverging", {"teacher_information": (-math.inf, SAME * full)}),
+    )
+
+
+AGREE = 0.01
+"""KL as a share of ln K below which student and teacher say the same of every image."""
+UNIFORM = 0.98
+"""Teacher entropy as a share of ln K above which every prototype has the same share."""
+ONE = 0.02
+"""Entropy of the mean output as a share of ln K below which one prototype has all."""
+SAME = 0.005
+"""Information of the answer about the image, as a share of ln K, below which it is always the same."""
+
+
+def _causes(c: DINOConfig) -> Iterator[Cause]:
+    """Settings that collapsed in the paper's ablations or in our own runs (docs/health.md)."""
+    gentle = "method.center_momentum=0.9"
+    yield from no_ema("teacher_momentum", c.teacher_momentum)
+    if c.teacher_temperature > 0.6 * c.student_temperature:
+        text = (
+            f"the teacher is too soft (method.teacher_temperature={c.teacher_temperature:g}, the student's is"
+        )
+        advice = "method.teacher_temperature=0.04 method.warmup_teacher_temperature=0.04"
+        yield Cause(("uniform collapse", "dead features"), f"{text} {c.student_temperature:g})", advice)
+    if c.center_momentum >= 1:
+        yield Cause(COLLAPSES, "nothing centres the teacher (method.center_momentum=1)", gentle)
+    elif c.center_momentum > 0.99:
+        text = f"the centre follows too slowly (method.center_momentum={c.center_momentum:g})"
+        yield Cause(COLLAPSES, text, gentle)
 
 
 def _head(config: DINOConfig, in_dim: int) -> DINOHead:

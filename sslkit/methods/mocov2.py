@@ -2,6 +2,7 @@
 
 # B images, R ranks, N keys in the queue, D dimensions of the projection
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.collectives import all_gather
+from sslkit.core.diagnosis import no_ema
 from sslkit.core.ema import ema_, start_as_copy
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
 from sslkit.errors import RecipeError
@@ -61,6 +63,8 @@ class MoCoV2(Method):
             )
         self.config = config
         self.backbone = setup.backbone()
+        self.chance_loss = math.log(config.queue_size + 1)
+        self.causes = no_ema("key_momentum", config.key_momentum)
         widths = (self.backbone.embed_dim, config.hidden_dim, config.out_dim)
         self.projector = mlp_head(widths, norm=False)
         self.key_backbone = setup.backbone(drop_path_rate=0.0)

@@ -2,6 +2,7 @@
 
 # V views (G of them global), B images, R ranks, D dimensions of the projection
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ from torch import nn
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.collectives import all_gather, own_rows
+from sslkit.core.diagnosis import no_ema
 from sslkit.core.ema import ema_, start_as_copy
 from sslkit.core.method import Method, Progress, Setup, StepOutput, Views
 from sslkit.core.schedules import cosine
@@ -57,6 +59,8 @@ class MoCoV3(Method):
         super().__init__()
         self.config = config
         self.backbone = setup.backbone()
+        self.chance_loss = 4 * config.temperature * math.log(setup.batch_size)  # of one micro-batch
+        self.causes = no_ema("key_momentum", config.key_momentum)
         if config.freeze_patch_projection:
             _freeze_patch_projection(self.backbone)
         hidden = [config.hidden_dim] * (config.projector_layers - 1)

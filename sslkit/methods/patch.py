@@ -2,6 +2,7 @@
 
 # B images, D features, P dimensions of the projection
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -56,6 +57,7 @@ class PatchDiscrimination(Method):
         _check_pairs(setup.batch_size, "'optim.batch_size'")
         self.config = config
         self.backbone = setup.backbone()
+        self.chance_loss = math.log(2)
         self.projector = mlp_head((self.backbone.embed_dim, config.hidden_dim, config.out_dim), norm=False)
         learned = config.similarity == "learned"
         self.judge = mlp_head((2 * config.out_dim, config.hidden_dim, 1), norm=False) if learned else None

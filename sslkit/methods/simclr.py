@@ -2,6 +2,7 @@
 
 # V views, B images, R ranks, D dimensions of the projection
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,7 @@ class SimCLR(Method):
         super().__init__()
         self.config = config
         self.backbone = setup.backbone()
+        self.chance_loss = math.log(2 * setup.batch_size - 1)  # of one micro-batch
         self.projector = mlp_head(
             (self.backbone.embed_dim, config.hidden_dim, config.out_dim), last_norm=True
         )

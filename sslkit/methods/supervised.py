@@ -2,11 +2,12 @@
 
 # V views, B images, C classes
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.collectives import mean_over_ranks
@@ -42,11 +43,16 @@ class Supervised(Method):
         assert setup.num_classes is not None
         self.config = config
         self.backbone = setup.backbone()
+        self.chance_loss = math.log(setup.num_classes)
         self.classifier = nn.Linear(self.backbone.embed_dim, setup.num_classes)
 
     @property
     def encoder(self) -> Backbone:
         return self.backbone
+
+    def assignments(self, features: Tensor) -> Tensor:
+        """Probabilities of the classes, [B, C]."""
+        return raised(self.classifier(features)).softmax(1)
 
     def forward(self, views: Views, progress: Progress) -> StepOutput:
         assert views.labels is not None

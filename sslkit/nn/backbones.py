@@ -70,6 +70,8 @@ class TimmBackbone(Backbone):
     def layers(self, x: Tensor, n: int) -> list[Tokens]:
         self._check_size(*x.shape[-2:])
         forward: Any = self._network.forward_intermediates
+        info: Any = getattr(self._network, "feature_info", None)
+        n = min(n, len(info)) if info else n
         options = {"norm": True, "return_prefix_tokens": True}
         known = inspect.signature(forward).parameters
         outputs = forward(x, n, intermediates_only=True, **{k: v for k, v in options.items() if k in known})

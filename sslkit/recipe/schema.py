@@ -38,7 +38,7 @@ class DataSection:
     """The images. Keys of the named data set's own stand beside these."""
 
     name: str = "demo"
-    """Which kind of data: demo, folder, parquet, webdataset, timm, or a plugin's."""
+    """Kind of data: demo, folder, table, pairs, voc, revisited, parquet, webdataset, timm, or a plugin's."""
     root: str | None = None
     """Folder or file with the images; relative paths count from the current folder."""
     split: str = "train"

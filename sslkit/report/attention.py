@@ -1,9 +1,9 @@
 """figures/attention.png: what the trained network looks at in images that it was not trained on."""
 
-# B images, C channels, S side of an image, N patches of a grid h x w
+# B images, C channels, S side of an image, h x w grid of patches
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sslkit.eval.attention import mass_mask
+from sslkit.eval.attention_maps import Maps, attention_maps
 from sslkit.hookspecs import hookimpl
 from sslkit.style import GREY, HEAT, OUTLINE, bare, new_figure, save, shown, title
 
 if TYPE_CHECKING:
-    from sslkit.core.backbone import Backbone
     from sslkit.recipe.load import Loaded
 
 FILE_NAME = "attention.png"
@@ -43,16 +43,6 @@ def sslkit_run_finished(run_dir: Path, error: BaseException | None) -> None:
     draw_attention(images, maps, run_dir / "figures" / FILE_NAME)
 
 
-@dataclass(frozen=True)
-class Maps:
-    """One or more heat maps an image."""
-
-    values: Tensor
-    """[B, maps, h, w], >= 0."""
-    is_attention: bool
-    """Attention of CLS, one map a head; else the strength of the last feature map, one map."""
-
-
 def held_out_images(loaded: "Loaded", most: int = MOST_IMAGES) -> tuple[Tensor, Tensor]:
     """Some images of the evaluation split, cropped: [B, C, S, S] in [0, 1], and the same normalised."""
     from sslkit.augment.build import image_format
@@ -65,20 +55,6 @@ def held_out_images(loaded: "Loaded", most: int = MOST_IMAGES) -> tuple[Tensor, 
     formats = image_format(recipe)
     shift, scale = (torch.tensor(x).view(-1, 1, 1) for x in (formats.mean, formats.std))  # [C, 1, 1]
     return images * scale + shift, images
-
-
-@torch.no_grad()
-def attention_maps(backbone: "Backbone", images: Tensor) -> Maps:
-    """Attention of CLS in the last block; of a network without it, the length of its last features.
-
-    Args:
-        images: normalised, [B, C, S, S].
-    """
-    tokens = backbone.tokens(images)
-    attention = backbone.cls_attention(images)  # [B, heads, N]
-    if attention is not None:
-        return Maps(attention.unflatten(-1, tokens.grid), is_attention=True)
-    return Maps(tokens.patches.norm(dim=-1).unflatten(-1, tokens.grid)[:, None], is_attention=False)
 
 
 def draw_attention(images: Tensor, maps: Maps, path: Path) -> Path:

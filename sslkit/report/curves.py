@@ -34,10 +34,10 @@ DRAWN = {
 @hookimpl
 def sslkit_run_finished(run_dir: Path, error: BaseException | None) -> None:
     from sslkit.train.rundir import RunDirectory
-    from sslkit.train.trackers import read_records
+    from sslkit.train.trackers import on_own_data, read_records
 
     directory = RunDirectory(run_dir)
-    records = list(read_records(directory.metrics)) if directory.metrics.is_file() else []
+    records = list(on_own_data(read_records(directory.metrics))) if directory.metrics.is_file() else []
     if not any(record["kind"] == "step" for record in records):
         return
     draw_curves(records, directory.figures / FILE_NAME, **_known(directory.recipe, directory.read_record()))
@@ -92,22 +92,21 @@ def draw_curves(
         chance: accuracy of guessing, 0 to 1; None: no line.
     """
     records = list(records)
-    steps = [record for record in records if record["kind"] == "step"]
-    panels = [panel for panel in _panels(steps, records, prototypes, chance) if not panel.is_empty]
-    rows = max(1, -(-len(panels) // COLUMNS))
-    figure = new_figure(4.1 * min(COLUMNS, max(len(panels), 1)), 2.9 * rows + 0.7)
-    title(figure, _title(name, records), "step" if panels else "nothing was recorded")
-    for number, panel in enumerate(panels, 1):
-        _draw_panel(figure.add_subplot(rows, min(COLUMNS, len(panels)), number), panel)
+    drawn = panels(records, prototypes, chance)
+    rows = max(1, -(-len(drawn) // COLUMNS))
+    figure = new_figure(4.1 * min(COLUMNS, max(len(drawn), 1)), 2.9 * rows + 0.7)
+    title(figure, _title(name, records), "step" if drawn else "nothing was recorded")
+    for number, panel in enumerate(drawn, 1):
+        _draw_panel(figure.add_subplot(rows, min(COLUMNS, len(drawn)), number), panel)
     return save(figure, path)
 
 
-def _panels(
-    steps: Sequence[Mapping[str, Any]],
-    records: Sequence[Mapping[str, Any]],
-    prototypes: int | None,
-    chance: float | None,
+def panels(
+    records: Sequence[Mapping[str, Any]], prototypes: int | None = None, chance: float | None = None
 ) -> list[Panel]:
+    """What there is to draw, in its order; the arguments are those of `draw_curves`."""
+    steps = [record for record in records if record["kind"] == "step"]
+
     def line(key: str) -> Line:
         pairs = [(r["step"], _number(r[key])) for r in steps if key in r]
         return [step for step, _ in pairs], [value for _, value in pairs]
@@ -121,7 +120,7 @@ def _panels(
     guess = (chance, f"chance {chance:.1%} (class)") if chance else None
     level = bound if entropies["entropy for one image"][0] else None
     spread = {"std": line("feature_std")}
-    return [
+    found = [
         Panel("Loss", {"loss": line("loss")}, level, is_noisy=True),
         Panel("Teacher", entropies, bound, unit="nats", from_zero=True, is_noisy=True),
         Panel("Evaluation on held-out images", _evaluations(records), guess, unit="%", is_share=True),
@@ -132,6 +131,7 @@ def _panels(
         Panel("Speed", {"speed": line("images_per_second")}, unit="images/s", from_zero=True, is_noisy=True),
         *_own_panels(steps, line),
     ]
+    return [panel for panel in found if not panel.is_empty]
 
 
 def _own_panels(steps: Sequence[Mapping[str, Any]], line: Callable[[str], Line]) -> list[Panel]:

@@ -15,9 +15,13 @@ def recipe_of(run_dir: Path) -> "Loaded":
     from sslkit.recipe.load import load_recipe
 
     directory = RunDirectory(run_dir)
+    return load_recipe(directory.recipe, no_plugins=blocked_in(directory))
+
+
+def blocked_in(directory: RunDirectory) -> list[str]:
+    """Names of the plugins that a run was told to leave out."""
     plugins = directory.read_record().get("plugins", [])
-    blocked = [plugin["name"] for plugin in plugins if plugin["status"] == "left out"]
-    return load_recipe(directory.recipe, no_plugins=blocked)
+    return [plugin["name"] for plugin in plugins if plugin["status"] == "left out"]
 
 
 def registry_of(run_dir: Path) -> "Registry":

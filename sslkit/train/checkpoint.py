@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -30,8 +30,8 @@ class TrainState:
     """Steps done."""
 
 
-def save(state: TrainState, folder: Path, *, keep: int) -> Path:
-    """Write `folder/step-XXXXXXXX` and remove all but the `keep` newest; gives back its path."""
+def save(state: TrainState, folder: Path, *, keep: int, spare: Collection[int] = ()) -> Path:
+    """Write `folder/step-XXXXXXXX`; remove all but the `keep` newest and those of the steps in `spare`."""
     target = folder / f"step-{state.step:08d}"
     aside = folder / f".{target.name}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
@@ -42,7 +42,30 @@ def save(state: TrainState, folder: Path, *, keep: int) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        if step_of(old) not in spare:
+            shutil.rmtree(old)
+    return target
+
+
+def step_of(path: Path) -> int:
+    """The step that a checkpoint's name says."""
+    return int(path.name.removeprefix("step-"))
+
+
+def newest_until(folder: Path, step: int) -> Path | None:
+    """The newest checkpoint of that step or an earlier one."""
+    return next((path for path in reversed(checkpoints(folder)) if step_of(path) <= step), None)
+
+
+def copy_into(source: Path, folder: Path) -> Path:
+    """A checkpoint of another run as the first one of this run; raises `RunError` for one that is damaged."""
+    problem = damage(source)
+    if problem is not None:
+        raise RunError(
+            f"{source} is no sound checkpoint: {problem}\n  name one such as RUN/checkpoints/step-00000500"
+        )
+    target = folder / source.name
+    shutil.copytree(source, target)
     return target
 
 
@@ -65,7 +88,7 @@ def newest_sound(folder: Path) -> tuple[Path | None, list[str]]:
 def set_aside_damaged(folder: Path, *, after: int) -> None:
     """Rename what stands after the step that a run goes on from, so that it does not count as kept."""
     for path in checkpoints(folder):
-        if int(path.name.removeprefix("step-")) > after:
+        if step_of(path) > after:
             path.rename(folder / f".damaged-{path.name}-{time.time_ns()}")
 
 

@@ -77,7 +77,7 @@ def load_backbone(run: str | Path, registry: Registry | None = None) -> Backbone
     `network` is the plain timm module. Raises `RunError` where there is none.
     """
     path = backbone_file(run)
-    built = json.loads(_metadata(path)["sslkit"])
+    built = built_with(path)
     section = BackboneSection(built["name"], args=built["args"])
     backbone = build_backbone(
         section,
@@ -88,6 +88,20 @@ def load_backbone(run: str | Path, registry: Registry | None = None) -> Backbone
     )
     load_weights(backbone, path)
     return backbone.eval()
+
+
+def built_with(path: Path) -> dict[str, Any]:
+    """What the network of a `backbone.safetensors` was built from: name, args, channels, image_size.
+
+    Raises `RunError` for a file that sslkit did not write.
+    """
+    try:
+        return dict(json.loads(_metadata(path)["sslkit"]))
+    except KeyError:
+        raise RunError(
+            f"{path} does not say how its network is built: sslkit did not write it\n"
+            f"  for weights of a timm network: sslkit eval timm:NAME backbone.weights={path}"
+        ) from None
 
 
 def kept_plugins(run_dir: Path) -> list[str]:

@@ -1,80 +1,228 @@
-"""Whether a run is healthy, told from its step records (DINO's Fig. 7)."""
+"""The doctor: whether a run is healthy, told from its step records; what ails it, and what to change.
+
+What is watched of every method, with the experiment behind each threshold: docs/health.md. A method adds
+signs and causes of its own (`Method.signs`, `Method.causes`).
+"""
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from sslkit.core.diagnosis import COLLAPSES, Cause, Sign, VerdictName
+from sslkit.recipe.schema import Recipe
+
+if TYPE_CHECKING:
+    from sslkit.core.method import Method
 
 WINDOW = 20
 """Steps that a verdict looks back on."""
-COLLAPSED_KL = 0.01
-"""KL(teacher || student) below this share of ln K: student and teacher say the same of every image."""
-NEAR_BOUND = 0.99
-"""Teacher entropy above this share of ln K is uniform; below 1 minus it, one prototype has all."""
-DEAD_STD = 0.02
-"""Spread of normalised features (1 for directions at random) below which they are one point."""
-FEWEST_STEPS = 100
+EVERY = 10
+"""Steps between two verdicts."""
+PATIENCE = 3
+"""Verdicts in a row, each `EVERY` steps after the one before, that it takes to change the verdict."""
+FEWEST_STEPS = 40
 """Before so many steps nothing can be told."""
+DEAD_STD = 0.045
+"""Spread of normalised features (1 for directions at random) below which they are one point."""
+DEAD_RANK = 2.2
+"""RankMe of a batch's features below which they lie on a line or in a plane."""
+ALIKE_RANK = 3.5
+"""RankMe of an untrained network's features below which the images themselves are alike."""
+NO_STEP = 0.01
+"""Loss this near to that of a network that tells nothing apart, as a share of it: nothing is learned yet."""
+RISEN = 1.5
+"""Loss above that of the first steps by this factor: it diverges."""
+LOST_SCALE = 1.0
+"""An fp16 loss scale that has halved down to this has skipped some sixteen steps."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong, why, and the override that mends it; `healthy` has neither."""
+    """What is wrong, by which numbers, why, and the overrides that mend it; `healthy` has none of these."""
 
-    verdict: str
+    verdict: VerdictName
     cause: str | None = None
     advice: str | None = None
+    evidence: str | None = None
+
+    @property
+    def overrides(self) -> str:
+        """The advice as words for a command line; empty where it is none that can be pasted."""
+        words = (self.advice or "").split()
+        return " ".join(map(quote, words)) if words and all("=" in word for word in words) else ""
 
     @property
     def is_collapse(self) -> bool:
         """Whether training on is a waste."""
-        return self.verdict in ("uniform collapse", "one-dimension collapse", "dead features")
+        return self.verdict in COLLAPSES
+
+    @property
+    def is_sick(self) -> bool:
+        """Whether something has to be changed."""
+        return self.is_collapse or self.verdict == "diverging"
+
+
+EARLY = Verdict("not learning yet", evidence=f"fewer than {FEWEST_STEPS} steps are too few to tell")
 
 
 @dataclass
-class Watch:
+class Doctor:
     """Remembers the last steps and judges them."""
 
-    prototypes: int | None
-    """K, where the method has a softmax over prototypes."""
+    recipe: Recipe
+    signs: Sequence[Sign] = ()
+    causes: Sequence[Cause] = ()
+    chance_loss: float | None = None
     recent: deque[Mapping[str, Any]] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    first: list[Mapping[str, Any]] = field(default_factory=list)
+    """The first steps, up to a window of them."""
+    verdict: Verdict = field(default_factory=lambda: EARLY)
+    """What was found last, `PATIENCE` times in a row: one noisy window changes nothing."""
+    found: list[VerdictName] = field(default_factory=list)
+    """The findings since the verdict changed last, the last few of them."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, method: "Method") -> "Doctor":
+        """For a method as it is built."""
+        return cls(recipe, method.signs, method.causes, method.chance_loss)
 
     def see(self, record: Mapping[str, Any]) -> None:
+        """Take in a step record; judge every few steps, and at once where a number is not finite."""
         self.recent.append(record)
+        if len(self.first) < WINDOW:
+            self.first.append(record)
+        is_broken = self._broken() is not None
+        if not is_broken and (record["step"] % EVERY or record["step"] < FEWEST_STEPS):
+            return
+        found = self._diagnosis()
+        self.found = [*self.found, found.verdict][-PATIENCE:]
+        if is_broken or self.found == [found.verdict] * PATIENCE:
+            self.verdict = found
 
-    def verdict(self) -> Verdict:
-        """The verdict over the window."""
-        if not self.recent or self.recent[-1]["step"] < FEWEST_STEPS:
-            return Verdict("not learning yet", f"fewer than {FEWEST_STEPS} steps are too few to tell")
-        if self._mean("feature_std", default=1.0) < DEAD_STD:
-            return DEAD
-        if self.prototypes is None or self._mean("kl", default=math.inf) > COLLAPSED_KL * math.log(
-            self.prototypes
-        ):
-            return Verdict("healthy")
-        share = self._mean("teacher_entropy", default=0.5) / math.log(self.prototypes)
-        if share > NEAR_BOUND:
-            return UNIFORM
-        return ONE_DIMENSION if share < 1 - NEAR_BOUND else Verdict("healthy")
+    def _diagnosis(self) -> Verdict:
+        """What the window alone says."""
+        name, evidence = self._signs_found()
+        if name == "healthy":
+            return Verdict(name)
+        if name == "not learning yet" and self._is_early():
+            return Verdict(name, evidence=evidence)
+        causes = [*self.causes, *_generic_causes(self.recipe, self._was_dead_at_first())]
+        holding = [cause for cause in causes if name in cause.verdicts] or [_UNKNOWN[name]]
+        text, advice = "; ".join(c.text for c in holding), " ".join(c.advice for c in holding)
+        return Verdict(name, text, advice, evidence)
 
-    def _mean(self, name: str, *, default: float) -> float:
-        return fmean(record.get(name, default) for record in self.recent)
+    # --- signs ---------------------------------------------------------------------------------------------
+
+    def _signs_found(self) -> tuple[VerdictName, str]:
+        if (broken := self._broken()) is not None:
+            return "diverging", broken
+        signs = sorted((*self.signs, *self._generic_signs()), key=lambda sign: _ORDER.index(sign.verdict))
+        for sign in signs:
+            values = {name: self._mean(name) for name in sign.when}
+            if all(v is not None and low <= v <= high for v, (low, high) in _pairs(values, sign.when)):
+                shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+                return sign.verdict, f"{shown} over the last {len(self.recent)} steps"
+        return "healthy", ""
+
+    def _broken(self) -> str | None:
+        """A number of the last step that is beyond repair."""
+        last = self.recent[-1] if self.recent else {}
+        scale = last.get("loss_scale")
+        for name in ("loss", "grad_norm") if scale is None else ("loss",):
+            value = last.get(name, 0.0)
+            if value is None or not math.isfinite(value):
+                return f"{name} is not finite"
+        return f"the loss scale is down to {scale:g}" if scale is not None and scale < LOST_SCALE else None
+
+    def _generic_signs(self) -> Iterator[Sign]:
+        """What is watched of every method."""
+        yield Sign("dead features", {"feature_std": (-math.inf, DEAD_STD)})
+        yield Sign("dead features", {"rankme": (-math.inf, DEAD_RANK)})
+        start = fmean(record["loss"] for record in self.first)
+        if start > 0:
+            yield Sign("diverging", {"loss": (RISEN * max(start, self.chance_loss or 0.0), math.inf)})
+        if self.chance_loss is not None:
+            near = NO_STEP * self.chance_loss
+            yield Sign("not learning yet", {"loss": (self.chance_loss - near, self.chance_loss + near)})
+
+    def _mean(self, name: str) -> float | None:
+        """Over the window's steps that have the number."""
+        values = [record[name] for record in self.recent if record.get(name) is not None]
+        return fmean(values) if values else None
+
+    def _is_early(self) -> bool:
+        """Before the end of the warm-up and a tenth of the run, a loss at its start is nothing to act on."""
+        epochs = max(self.recipe.optim.warmup_epochs, self.recipe.optim.epochs / 10)
+        return bool(self.recent[-1].get("epoch", 0) < epochs)
+
+    def _was_dead_at_first(self) -> bool:
+        first = self.first[0]
+        return bool(first.get("feature_std", 1.0) < DEAD_STD or first.get("rankme", math.inf) < ALIKE_RANK)
 
 
-UNIFORM = Verdict(
-    "uniform collapse",
-    "the teacher gives every prototype the same share: its targets are not sharp enough",
-    "method.teacher_temperature=0.04 method.warmup_teacher_temperature=0.02 (or a smaller optim.lr)",
-)
-ONE_DIMENSION = Verdict(
-    "one-dimension collapse",
-    "the teacher gives one prototype everything: nothing centres it",
-    "method.center_momentum=0.9",
-)
-DEAD = Verdict(
-    "dead features",
-    "all images have the same features",
-    "a smaller optim.lr and a longer optim.warmup_epochs",
-)
+def _pairs(
+    values: Mapping[str, float | None], when: Mapping[str, tuple[float, float]]
+) -> Iterator[tuple[float | None, tuple[float, float]]]:
+    return ((values[name], bounds) for name, bounds in when.items())
+
+
+_ORDER = (*COLLAPSES, "diverging", "not learning yet")
+"""Which verdict counts where the signs of several are there."""
+
+# --- causes ------------------------------------------------------------------------------------------------
+
+HIGH_LR = 0.004
+"""Of the Adam family, after scaling by the batch: .002 learned in all our runs, .005 and more collapsed."""
+
+
+def _generic_causes(recipe: Recipe, dead_at_first: bool) -> Iterator[Cause]:
+    """What the recipe shares between methods and is known to go wrong; the likeliest first."""
+    optim = recipe.optim
+    if dead_at_first:
+        text = "the images look alike to the untrained network already: see figures/crops.png"
+        yield Cause(("dead features",), text, "data.root=DIR (or data.mean and data.std of your images)")
+        return
+    if recipe.runtime.precision in ("fp16", "auto"):
+        text = f"numbers overflow in half precision (runtime.precision={recipe.runtime.precision})"
+        yield Cause(("diverging",), text, "runtime.precision=bf16")
+    if "adam" in optim.name and (lr := _scaled_lr(recipe)) > HIGH_LR:
+        base = "" if optim.lr_base_batch is None else f" x {optim.batch_size} / {optim.lr_base_batch} images"
+        text = f"the learning rate is high: {lr:.2g} (optim.lr={optim.lr:g}{base})"
+        yield Cause((*COLLAPSES, "diverging"), text, f"optim.lr={optim.lr * 0.25 * HIGH_LR / lr:.1g}")
+    if optim.clip.mode == "none":
+        yield Cause(("diverging",), "gradients are not clipped", "optim.clip.mode=per_parameter")
+    if optim.warmup_epochs == 0:
+        warm = max(1, round(optim.epochs / 10))
+        yield Cause((*COLLAPSES, "diverging"), "there is no warm-up", f"optim.warmup_epochs={warm}")
+    yield from _weak_augmentation(recipe.augment.config)
+
+
+def _scaled_lr(recipe: Recipe) -> float:
+    optim = recipe.optim
+    return optim.lr * (optim.batch_size / optim.lr_base_batch if optim.lr_base_batch else 1.0)
+
+
+def _weak_augmentation(config: Any) -> Iterator[Cause]:
+    """Crops of nearly the whole image, and no change of colour: all views are the same picture."""
+    scale, jitter = getattr(config, "global_scale", None), getattr(config, "color_jitter", None)
+    if scale and jitter is not None and scale[0] >= 0.9 and jitter.p == 0:
+        text = f"the views are nearly the same picture (augment.global_scale={list(scale)}, no colour jitter)"
+        advice = "augment.global_scale=[0.4,1.0] augment.color_jitter.p=0.8"
+        yield Cause((*COLLAPSES, "not learning yet"), text, advice)
+
+
+_LOWER = "a third of optim.lr, and a longer optim.warmup_epochs"
+_UNKNOWN: Mapping[VerdictName, Cause] = {
+    "uniform collapse": Cause(
+        (), "every output has the same share: the targets are not sharp enough", _LOWER
+    ),
+    "one-dimension collapse": Cause((), "one output has everything: nothing balances them", _LOWER),
+    "dead features": Cause((), "all images have nearly the same features", _LOWER),
+    "diverging": Cause((), "the steps are too large", f"{_LOWER}; optim.clip.norm=0.3"),
+    "not learning yet": Cause((), "the loss is that of a network that tells nothing apart", _LOWER),
+}
+"""Where the recipe shows nothing that is known to lead there."""

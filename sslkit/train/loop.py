@@ -21,6 +21,7 @@ from sslkit.core.collectives import mean_over_ranks
 from sslkit.core.method import Method, Progress, StepOutput, Views
 from sslkit.core.randomness import seeded
 from sslkit.errors import RunError
+from sslkit.losses.spectrum import rankme
 from sslkit.nn.batch_norm import synchronised
 from sslkit.recipe.schema import Recipe
 from sslkit.train.checkpoint import TrainState
@@ -197,7 +198,9 @@ def _numbers(
     """Average the step's numbers over micro-batches and ranks, without reading them."""
     metrics = [{"loss": output.loss, **output.metrics} for output in outputs]
     means = {name: torch.stack([m[name].float() for m in metrics]).mean() for name in metrics[0]}
-    means |= feature_spread(outputs)
+    means |= feature_spread(outputs) | (feature_rank(outputs) if progress.step % RANK_EVERY == 0 else {})
+    if trainer.state.scaler.is_enabled():
+        means["loss_scale"] = torch.full_like(means["loss"], trainer.state.scaler.get_scale())
     known = {name: value for name, value in numbers.items() if isinstance(value, float)}
     means |= {name: value.float() for name, value in numbers.items() if isinstance(value, Tensor)}
     means["stop"] = torch.full_like(means["loss"], float(trainer.stop_asked()))
@@ -214,6 +217,23 @@ def feature_spread(outputs: Sequence[StepOutput]) -> dict[str, Tensor]:
         return {}
     x: Tensor = nn.functional.normalize(torch.cat(features).float(), dim=1)  # [B, D]
     return {"feature_std": x.std(0, correction=0).mean() * x.shape[1] ** 0.5}
+
+
+RANK_EVERY = 10
+"""Steps between two measurements of RankMe, which costs more than the other numbers."""
+RANK_IMAGES = 256
+"""At most so many images of a process's batch are in it."""
+
+
+@torch.no_grad()
+def feature_rank(outputs: Sequence[StepOutput]) -> dict[str, Tensor]:
+    """`rankme` of the features of (part of) a process's batch."""
+    features = [output.features for output in outputs if output.features is not None]
+    if not features:
+        return {}
+    x = torch.cat(features)[:RANK_IMAGES].float()  # [B, D]
+    rank = rankme(x.nan_to_num(0.0, 0.0, 0.0))
+    return {"rankme": torch.where(x.isfinite().all(), rank, torch.nan)}
 
 
 def read_numbers(trainer: Trainer, on_record: Callable[[Mapping[str, Any]], None], *, leave: int = 0) -> bool:

@@ -59,6 +59,10 @@ class RunDirectory:
         return self.path / "figures"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def holds_a_run(self) -> bool:
         return self.recipe.is_file()
 
@@ -105,7 +109,7 @@ def choose_directory(name: str, out: str | Path | None, *, resume: bool) -> RunD
     if resume:
         return _existing(Path(out) if out is not None else _newest(name))
     if out is None:
-        return RunDirectory(_next_free(Path("runs") / name))
+        return RunDirectory(next_free(Path("runs") / name))
     directory = RunDirectory(Path(out))
     if directory.path.exists() and (not directory.path.is_dir() or any(directory.path.iterdir())):
         raise RunError(_taken(directory))
@@ -125,7 +129,7 @@ def claim(directory: RunDirectory, *, free_name: bool) -> RunDirectory:
         except FileExistsError:
             if not free_name:
                 return choose_directory("", path, resume=False)
-            path = _next_free(directory.path)
+            path = next_free(directory.path)
         except OSError as error:
             raise RunError(f"cannot create {path}: {error.strerror}\n  choose another --out") from error
 
@@ -151,7 +155,8 @@ def _existing(path: Path) -> RunDirectory:
     return directory
 
 
-def _next_free(path: Path) -> Path:
+def next_free(path: Path) -> Path:
+    """The path itself, or the first of path-2, path-3, ... that does not exist."""
     number, candidate = 1, path
     while candidate.exists():
         number += 1

@@ -109,6 +109,8 @@ class Terminal(Tracker):
         self._say(f"{'health':<{LABEL}} {verdict}{cause}", HEALTH_STYLES.get(verdict, "yellow"))
         if record.get("advice"):
             self._say(f"{'':<{LABEL}} what to change: {record['advice']}")
+        if record.get("command"):
+            self._say(f"{'':<{LABEL}} a new run with it: {record['command']}")
 
     def _note(self, record: Record) -> None:
         self._say(f"  note      {record['text']}")

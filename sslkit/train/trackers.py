@@ -3,7 +3,7 @@
 import importlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,17 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a `metrics.jsonl`, oldest first, without lines that a killed run left half-written."""
     with path.open(encoding="utf-8", errors="replace") as file:
         yield from (record for record in map(_parsed, file) if record is not None)
+
+
+def on_own_data(records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Without what `sslkit eval` measured on other data: a run's first evaluation says which are its own."""
+    own = None
+    for record in records:
+        if record["kind"] == "eval":
+            own = own or record.get("dataset")
+            if record.get("dataset") != own:
+                continue
+        yield record
 
 
 def _belongs(line: str, step: int) -> bool:

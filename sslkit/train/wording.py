@@ -164,6 +164,8 @@ def _outcome(record: Record, where: Where) -> Iterator[tuple[str, str]]:
         chance = f" (chance {percent(1 / where.classes)})" if where.classes else ""
         took += f" · kNN {percent(where.knn[0])} → {percent(where.knn[-1])}{chance}"
     yield "result", took
+    if record.get("report"):
+        yield "report", record["report"]
     if record.get("figures"):
         yield "pictures", _paths(record["figures"])
     if record.get("backbone"):
@@ -180,6 +182,8 @@ def broken_off(record: Record, where: Where) -> list[str]:
         lines[0] += f": {str(record['error']).splitlines()[0]}"
     if record.get("skipped"):
         lines.append(f"  skipped   {counted(record['skipped'], 'image')}: {where.run_dir}/skipped.jsonl")
+    if record.get("report"):
+        lines.append(f"  report    {record['report']}")
     if record.get("resumable", True):
         lines.append(f"  to go on from the last checkpoint: sslkit run {where.run_dir} --resume")
     return lines

@@ -1,5 +1,6 @@
 """Small real files: scikit-image's photos, cut and stored in many ways."""
 
+import tarfile
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -43,6 +44,20 @@ def tree(photo: NDArray[np.uint8]) -> Tree:
         return root
 
     return write
+
+
+@pytest.fixture(scope="session")
+def as_tar() -> Callable[..., Path]:
+    """Packs the content of a folder, the last name first, into a tar beside it."""
+
+    def pack(folder: Path, inside: str = ".") -> Path:
+        made = folder.with_name(f"{folder.name}.tar")
+        with tarfile.open(made, "w") as tar:
+            for path in sorted(folder.rglob("*"), reverse=True):
+                tar.add(path, f"{inside}/{path.relative_to(folder)}", recursive=False)
+        return made
+
+    return pack
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from sslkit.errors import DataError, MissingSplitError
 
 Source = Callable[..., DataSource]
 Tree = Callable[[Path, Sequence[str]], Path]
+AsTar = Callable[..., Path]
 
 
 def keys(dataset: Folder) -> list[str]:
@@ -142,3 +143,42 @@ def test_it_travels_to_spawned_workers(tmp_path: Path, tree: Tree, source: Sourc
     tree(tmp_path, ["a/1.jpg", "b/1.jpg"])
     dataset = Folder(FolderConfig(), source(tmp_path))
     assert (pickle.loads(pickle.dumps(dataset))[1].image == dataset[1].image).all()
+
+
+@pytest.mark.parametrize(("images", "masks"), [(None, None), ("images", "masks")])
+def test_a_tar_reads_as_its_folder_does(
+    tmp_path: Path, tree: Tree, as_tar: AsTar, source: Source, images: str | None, masks: str | None
+) -> None:
+    inner = "" if images is None else "images/"
+    names = [f"{split}/{inner}{name}" for split in ("train", "val") for name in ("a/1.png", "b/2.png")]
+    folder = tree(tmp_path / "set", names)
+    if masks is not None:
+        tree(folder, [name.replace("images/", "masks/") for name in names])
+    config, packed = FolderConfig(images=images, masks=masks), as_tar(folder)
+    for split in ("train", "val"):
+        plain, tarred = (Folder(config, source(root, split)) for root in (folder, packed))
+        assert keys(tarred) == keys(plain)
+        assert len(plain) == 2
+        assert tarred.classes == plain.classes == ("a", "b")
+        for index in range(2):
+            assert tarred[index].label == plain[index].label
+            assert np.array_equal(tarred[index].image, plain[index].image)
+            assert (tarred[index].mask is None) == (masks is None)
+    with pytest.raises(MissingSplitError, match=r"set.tar has no split 'test'; it has train, val"):
+        Folder(config, source(packed, "test"))
+    with pytest.raises(DataError, match=r"set.tar is divided into train, val"):
+        Folder(config, source(packed, ""))
+
+
+def test_identity_follows_images_and_masks(tmp_path: Path, tree: Tree, source: Source) -> None:
+    tree(tmp_path, ["images/1.png", "masks/1.png"])
+    config = FolderConfig(images="images", masks="masks")
+    first = Folder(config, source(tmp_path)).identity()
+    assert Folder(config, source(tmp_path)).identity() == first
+    (tmp_path / "masks" / "1.png").write_bytes(b"other")
+    second = Folder(config, source(tmp_path)).identity()
+    tree(tmp_path, ["images/2.png", "masks/2.png"])
+    assert len({first, second, Folder(config, source(tmp_path)).identity()}) == 3
+    assert (
+        Folder(config, source(tmp_path, channels=1)).identity() != Folder(config, source(tmp_path)).identity()
+    )

@@ -1,20 +1,22 @@
 """Votes against a loop over neighbours and against lightly; the evaluator on sets with corners."""
 
+import csv
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from image_sets import Pictures, context_for
+from known_features import KnownFeatures, as_images
 from oracles import knn as oracle
 from oracles import make
 from tolerances import assert_close
 from torch import Tensor
 
-from sslkit.core.evaluator import EvalBatch, EvalData, FeatureSet, Subject
+from sslkit.core.evaluator import EvalData, Result, Subject
 from sslkit.errors import RecipeError
 from sslkit.eval import knn as knn_module
 from sslkit.eval.knn import KNN, KNNConfig, knn_votes
@@ -78,43 +80,25 @@ def test_impossible_arguments(k: int, temperature: float, bank: int) -> None:
         )
 
 
-@dataclass
-class FakeSet:
-    """A set of which only features are asked."""
-
-    features: FeatureSet
-    classes: tuple[str, ...] | None
-    name: str = "fake"
-    has_masks: bool = False
-    skipped: dict[str, str] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.features.features)
-
-    def batches(self) -> Iterator[EvalBatch]:
-        raise AssertionError("features are asked of the context")
-
-
-@dataclass
-class FakeContext:
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    figures: Path = Path("unused")
-
-    def features(self, image_set: Any) -> FeatureSet:
-        return cast(FakeSet, image_set).features
+def asked(
+    bank: tuple[Tensor, ...], queries: tuple[Tensor, ...], classes: int, figures: Path, **config: Any
+) -> Result:
+    """The evaluator on (features, labels[, instances]) on both sides."""
+    names = tuple(f"class {i}" for i in range(classes))
+    sets = [
+        Pictures(as_images(features), labels, instances[0] if instances else None, classes=names)
+        for features, labels, *instances in (bank, queries)
+    ]
+    subject = Subject(KnownFeatures(bank[0].shape[1]))
+    return KNN(KNNConfig(**config))(subject, EvalData(*sets), context_for(subject, figures))
 
 
 def found(
     bank: tuple[Tensor, ...], queries: tuple[Tensor, ...], classes: int, **config: Any
 ) -> dict[str, float]:
-    """The evaluator's metrics for (features, labels[, instances]) on both sides."""
-    names = tuple(f"class {i}" for i in range(classes))
-    sets = [
-        FakeSet(FeatureSet(side[0], side[1], side[2] if len(side) > 2 else None), names)
-        for side in (bank, queries)
-    ]
-    evaluator = KNN(KNNConfig(**config))
-    return dict(evaluator(cast(Subject, None), EvalData(*sets), FakeContext()).metrics)
+    """The evaluator's metrics."""
+    with TemporaryDirectory() as figures:
+        return dict(asked(bank, queries, classes, Path(figures), **config).metrics)
 
 
 def directions(*which: int) -> Tensor:
@@ -174,3 +158,44 @@ def test_the_chunk_of_the_recipe_changes_nothing() -> None:
 def test_impossible_keys(config: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match="knn"):
         KNN(KNNConfig(**config))
+
+
+def test_intervals_are_over_the_queries_that_count(tmp_path: Path) -> None:
+    bank = directions(0, 1, 2), torch.tensor([0, 1, 1]), torch.tensor([4, 7, 9])
+    queries = directions(0, 1, 2, 0, 0), torch.tensor([0, 1, 0, 1, -1]), torch.tensor([4, 7, 9, 30, 4])
+    result = asked(bank, queries, 2, tmp_path, k=[1])
+    assert dict(result.counts) == {"top1_k1": 4, "instance_top1_k1": 4}
+    low, high = result.intervals["top1_k1"]
+    assert low < result.metrics["top1_k1"] == 0.5 < high
+    assert result.intervals["instance_top1_k1"] == (1, 1)
+
+
+def test_classes_are_told_of_the_number_of_neighbours_next_to_20(tmp_path: Path) -> None:
+    bank = directions(0, 0, 1, 1, 1, 1), torch.tensor([0, 0, 1, 1, 1, 1])
+    queries = directions(0, 0, 1), torch.tensor([0, 0, 1])
+    few = asked(bank, queries, 2, tmp_path / "few", k=[1, 2])
+    assert few.metrics["top1_k2"] == 1
+    many = asked(bank, queries, 2, tmp_path / "many", k=[2, 6, 500], temperature=50.0)
+    assert many.metrics["top1_k2"] == 1
+    assert many.metrics["top1_k6"] == pytest.approx(1 / 3)
+    assert [row["top1"] for row in rows(few)] == ["1.0000", "1.0000"]
+    assert [row["top1"] for row in rows(many)] == ["0.0000", "1.0000"]
+    assert (rows(many)[0]["most_taken_for"], rows(many)[0]["images_taken"]) == ("class 1", "2")
+    assert many.figures["many_confusion"].is_file()
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    (path,) = result.tables.values()
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_class_that_no_neighbour_has_is_not_taken_for_another(tmp_path: Path) -> None:
+    """At this temperature the only vote is too small for float32."""
+    bank, queries = (
+        (torch.tensor([[1.0, 0.0]]), torch.tensor([0])),
+        (torch.tensor([[-1.0, 0.0]]), torch.tensor([1])),
+    )
+    result = asked(bank, queries, 2, tmp_path, k=[1], temperature=1e-3)
+    assert result.metrics["top1_k1"] == 0
+    assert rows(result)[0]["most_taken_for"] == ""

@@ -5,8 +5,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sslkit.eval.attention_maps import Maps, attention_maps
 from sslkit.nn.backbones import timm_backbone
-from sslkit.report.attention import Maps, attention_maps, draw_attention
+from sslkit.report.attention import draw_attention
 
 
 def size(path: Path) -> tuple[int, int]:

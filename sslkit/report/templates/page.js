@@ -1,0 +1,328 @@
+"use strict";
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const data = JSON.parse($("data").textContent);
+  const root = document.documentElement;
+  const PALETTES = {
+    light: ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#3d3f44"],
+    dark: ["#4aa3df", "#f0803c", "#2fbf94", "#e0a0c4", "#e6b13a", "#9ad4f7", "#d9d9d6"],
+  };
+  const SYMBOLS = ["circle", "diamond", "square", "cross", "triangle-up", "x", "triangle-down", "star"];
+
+  const make = (tag, className, text) => {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  };
+  // Plotly reads tags and entities in strings, and names come from the user's files.
+  const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const told = (value) => Number(value).toLocaleString("en");
+
+  // --- light and dark
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const charts = [];
+  let chosen = null;
+  try { chosen = localStorage.getItem("sslkit-theme"); } catch { /* a file may have no storage */ }
+  const isDark = () => root.dataset.theme === "dark";
+  function setTheme() {
+    root.dataset.theme = chosen || (system.matches ? "dark" : "light");
+    $("theme").setAttribute("aria-pressed", String(isDark()));
+    charts.forEach((chart) => chart.drawn && chart.draw());
+  }
+  $("theme").addEventListener("click", () => {
+    chosen = isDark() ? "light" : "dark";
+    try { localStorage.setItem("sslkit-theme", chosen); } catch { /* the same */ }
+    setTheme();
+  });
+  system.addEventListener("change", setTheme);
+  setTheme();
+
+  // --- charts, drawn when they come into sight
+  const style = (name) => getComputedStyle(root).getPropertyValue(name).trim();
+  const palette = () => PALETTES[isDark() ? "dark" : "light"];
+  const coarse = matchMedia("(pointer: coarse)").matches;
+  const CONFIG = {
+    displaylogo: false, responsive: true, showTips: false, doubleClick: "reset",
+    displayModeBar: coarse ? true : "hover",
+    modeBarButtons: [coarse ? ["zoomIn2d", "zoomOut2d", "pan2d", "resetScale2d"] : ["zoom2d", "pan2d", "resetScale2d"]],
+  };
+  function layout(changes) {
+    const axis = {
+      gridcolor: style("--line"), zerolinecolor: style("--line"), linecolor: style("--line"),
+      tickfont: { size: 11, color: style("--quiet") }, automargin: true, fixedrange: false,
+    };
+    const { xaxis = {}, yaxis = {}, ...others } = changes;
+    return {
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false,
+      font: { family: style("--sans"), color: style("--text"), size: 12 },
+      margin: { l: 8, r: 10, t: 24, b: 8 }, dragmode: coarse ? false : "zoom",
+      hoverlabel: { bgcolor: style("--bg"), bordercolor: style("--line"), font: { color: style("--text"), size: 12 } },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: style("--quiet"), activecolor: style("--text") },
+      xaxis: { ...axis, showgrid: false, ...xaxis }, yaxis: { ...axis, ...yaxis }, ...others,
+    };
+  }
+  const sight = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (!entry.isIntersecting) return;
+    sight.unobserve(entry.target);
+    const chart = charts.find((c) => c.element === entry.target);
+    chart.drawn = true;
+    chart.draw();
+    chart.once?.();
+  }), { rootMargin: "300px" });
+  function register(element, draw, once) {
+    charts.push({ element, draw, once, drawn: false });
+    sight.observe(element);
+  }
+
+  function frame(parent, { title, unit, wide, lines, level }) {
+    const box = make("div", wide ? "chart wide" : "chart");
+    const heading = make("h3", "", title);
+    if (unit) heading.append(" ", make("span", "quiet", unit));
+    const plot = make("div", "plot");
+    box.append(heading, plot);
+    if (lines.length > 1 || level || wide) {
+      const legend = make("ul", "legend");
+      lines.forEach((label, i) => legend.append(make("li", "", label)));
+      if (level) legend.append(make("li", "level", level.meaning));
+      box.append(legend);
+    }
+    parent.append(box);
+    return plot;
+  }
+  function colourLegend(plot, colours) {
+    const items = plot.parentElement.querySelectorAll(".legend li:not(.level)");
+    items.forEach((item, i) => item.style.setProperty("--c", colours[i % colours.length]));
+  }
+
+  // --- curves: a zoom in one is a zoom in all
+  const curves = document.querySelector("#curves .charts");
+  const linked = [];
+  let following = false;
+  function follow(source, event) {
+    if (following) return;
+    const reset = event["xaxis.autorange"];
+    const range = event["xaxis.range"] || [event["xaxis.range[0]"], event["xaxis.range[1]"]];
+    if (!reset && range[0] === undefined) return;
+    following = true;
+    linked.range = reset ? null : range;
+    const change = reset ? { "xaxis.autorange": true } : { "xaxis.range": range.slice(), "xaxis.autorange": false };
+    const others = linked.filter((plot) => plot !== source && plot.data);
+    Promise.all(others.map((plot) => Plotly.relayout(plot, { ...change }))).finally(() => { following = false; });
+  }
+  function curveTraces(chart, colours) {
+    return chart.lines.flatMap((line, i) => {
+      const colour = colours[i % colours.length];
+      const one = {
+        x: line.x, y: line.y, name: plain(line.label), type: "scatter", mode: chart.marks || line.x.length < 3 ? "lines+markers" : "lines",
+        line: { color: colour, width: 2 }, marker: { color: colour, size: 6 },
+        hovertemplate: `%{y:.4~g}${chart.unit === "%" ? " %" : ""}<extra>${chart.lines.length > 1 ? plain(line.label) : ""}</extra>`,
+      };
+      if (!line.smooth) return [one];
+      return [
+        { ...one, line: { color: colour, width: 1 }, opacity: 0.28, hoverinfo: "skip", hovertemplate: undefined },
+        { ...one, y: line.smooth },
+      ];
+    });
+  }
+  (data.curves || []).forEach((chart, index) => {
+    const wide = index < 2;
+    const plot = frame(curves, { ...chart, wide, lines: chart.lines.map((line) => line.label) });
+    plot.setAttribute("role", "img");
+    plot.setAttribute("aria-label", `${chart.title} over the steps`);
+    const draw = () => {
+      const colours = palette();
+      colourLegend(plot, colours);
+      const level = chart.level;
+      const range = linked.range || null;
+      Plotly.react(plot, curveTraces(chart, colours), layout({
+        hovermode: "x unified",
+        xaxis: { tickformat: ",d", nticks: 6, ...(range ? { range } : {}) },
+        yaxis: chart.log
+          ? { type: "log", dtick: 1, tickformat: "~g" }
+          : { rangemode: chart.zero ? "tozero" : "normal", nticks: 6, exponentformat: "power" },
+        shapes: level ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: level.value, y1: level.value, line: { color: style("--quiet"), width: 1.3, dash: "dash" } }] : [],
+      }), CONFIG);
+    };
+    register(plot, draw, () => { linked.push(plot); plot.on("plotly_relayout", (event) => follow(plot, event)); });
+  });
+
+  // --- invariance
+  if (data.invariance) {
+    const lines = data.invariance;
+    const plot = frame($("invariance-chart"), { title: "Similarity of the features", unit: "cosine, to those of the unchanged image", lines: lines.map((line) => line.label) });
+    register(plot, () => {
+      const colours = palette();
+      colourLegend(plot, colours);
+      Plotly.react(plot, lines.map((line, i) => ({
+        x: line.x, y: line.y, name: plain(line.label), mode: "lines+markers", type: "scatter",
+        line: { color: colours[i % colours.length], width: 2, dash: line.trained ? "solid" : "dash" },
+        marker: { size: 6, symbol: SYMBOLS[Math.floor(i / colours.length) % SYMBOLS.length] },
+      })), layout({ hovermode: "closest", xaxis: { title: { text: "strength, of that in training" } } }), CONFIG);
+    });
+  }
+
+  // --- thumbnails out of a sheet
+  function setThumb(element, sheet, at) {
+    const column = at % sheet.columns, row = Math.floor(at / sheet.columns);
+    const place = (i, count) => (count > 1 ? `${(100 * i) / (count - 1)}%` : "0%");
+    element.style.backgroundImage = `url(${sheet.source})`;
+    element.style.backgroundSize = `${100 * sheet.columns}% ${100 * sheet.rows}%`;
+    element.style.backgroundPosition = `${place(column, sheet.columns)} ${place(row, sheet.rows)}`;
+  }
+
+  // --- attention over time
+  if (data.timeline) {
+    const { images, count, frames, is_attention: isAttention } = data.timeline;
+    const cells = [];
+    const at = (i) => (count > 1 ? `${(100 * i) / (count - 1)}%` : "0%");
+    for (let i = 0; i < count; i += 1) {
+      const look = make("div", "look");
+      const [image, heat, peak] = [make("div"), make("div", "heat"), make("p")];
+      [image, heat].forEach((cell) => { cell.style.setProperty("--n", count); cell.style.setProperty("--at", at(i)); });
+      image.style.backgroundImage = `url(${images})`;
+      image.setAttribute("role", "img");
+      image.setAttribute("aria-label", `held-out image ${i + 1}`);
+      heat.setAttribute("role", "img");
+      heat.setAttribute("aria-label", `${isAttention ? "attention" : "strength"} in image ${i + 1}`);
+      look.append(image, heat, peak);
+      $("looks").append(look);
+      cells.push([heat, peak]);
+    }
+    const slider = $("step");
+    const show = () => {
+      const now = frames[Number(slider.value)];
+      const step = now.step === 0 ? "before training" : `step ${told(now.step)}`;
+      cells.forEach(([heat, peak], i) => {
+        heat.style.backgroundImage = `url(${now.strip})`;
+        peak.textContent = now.peaks[i] === null ? "not finite" : `${now.peaks[i].toFixed(1)} ×`;
+      });
+      $("step-told").textContent = step;
+      slider.setAttribute("aria-valuetext", step);
+    };
+    slider.addEventListener("input", show);
+    show();
+    let timer = null;
+    const halt = () => {
+      clearInterval(timer);
+      timer = null;
+      $("play").classList.remove("on");
+      $("play").setAttribute("aria-label", "Play");
+    };
+    $("play").addEventListener("click", () => {
+      if (timer) return halt();
+      if (slider.value === slider.max) slider.value = 0;
+      show();
+      $("play").classList.add("on");
+      $("play").setAttribute("aria-label", "Stop");
+      timer = setInterval(() => {
+        slider.value = Number(slider.value) + 1;
+        show();
+        if (slider.value === slider.max) halt();
+      }, 650);
+    });
+    if (frames.length < 2) document.querySelector(".slider").hidden = true;
+  }
+
+  // --- nearest neighbours
+  if (data.features) {
+    const { queries, found, nearest, similarity, classes } = data.features.neighbours;
+    const name = (set, i) => (set.labels && classes ? classes[set.labels[i]] : set.keys[i]);
+    const figure = (set, i, text, kind) => {
+      const box = make("figure", kind);
+      const [thumb, caption] = [make("div", "thumb"), make("figcaption")];
+      setThumb(thumb, set.sheet, i);
+      thumb.setAttribute("role", "img");
+      thumb.setAttribute("aria-label", name(set, i));
+      thumb.title = set.keys[i];
+      caption.append(make("b", "", name(set, i)), text);
+      box.append(thumb, caption);
+      return box;
+    };
+    const choose = (query) => {
+      [...$("queries").children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === query)));
+      const others = nearest[query].map((i, rank) => {
+        const other = queries.labels && found.labels && queries.labels[query] !== found.labels[i];
+        return figure(found, i, `${similarity[query][rank].toFixed(3)}${other ? ", another class" : ""}`, other ? "other" : "");
+      });
+      $("found").replaceChildren(figure(queries, query, "held out", "query"), ...others);
+    };
+    nearest.forEach((_, i) => {
+      const button = make("button", "thumb");
+      button.type = "button";
+      setThumb(button, queries.sheet, i);
+      button.setAttribute("aria-label", name(queries, i));
+      button.addEventListener("click", () => choose(i));
+      $("queries").append(button);
+    });
+    choose(0);
+  }
+
+  // --- the map
+  if (data.features) {
+    const map = data.features.map;
+    const scatter = $("scatter"), card = $("card");
+    const all = map.x.map((_, i) => i);
+    const groups = map.labels
+      ? map.classes.map((label, c) => ({ label, members: all.filter((i) => map.labels[i] === c) })).filter((g) => g.members.length)
+      : [{ label: "images", members: all }];
+    const few = groups.length <= 28;
+    const gl = all.length > 600 && (() => { try { return !!document.createElement("canvas").getContext("webgl"); } catch { return false; } })();
+    const size = all.length > 1500 ? 6 : all.length > 500 ? 7.5 : 9;
+    const picked = $("class");
+    if (map.labels) {
+      $("pick").hidden = false;
+      groups.forEach((group, g) => picked.append(new Option(`${group.label} (${told(group.members.length)})`, g)));
+    }
+    const draw = () => {
+      const colours = palette();
+      const only = picked.value === "" ? null : Number(picked.value);
+      const traces = groups.map((group, g) => ({
+        type: gl ? "scattergl" : "scatter", mode: "markers", name: plain(group.label), hoverinfo: "none",
+        x: group.members.map((i) => map.x[i]), y: group.members.map((i) => map.y[i]), customdata: group.members,
+        opacity: only === null || only === g ? 0.85 : 0.1,
+        marker: {
+          size, color: few || only === g ? colours[g % colours.length] : style("--quiet"),
+          symbol: few ? SYMBOLS[Math.floor(g / colours.length) % SYMBOLS.length] : "circle", line: { width: 0 },
+        },
+      }));
+      const bare = { showgrid: false, zeroline: false, showticklabels: false, ticks: "", showline: false };
+      const legend = few && groups.length > 1;
+      Plotly.react(scatter, traces, layout({
+        hovermode: "closest", hoverdistance: 14, margin: { l: 8, r: 8, t: 34, b: 8 }, showlegend: legend,
+        legend: { orientation: "h", x: 0, y: 0, yanchor: "top", font: { size: 11, color: style("--quiet") }, itemclick: false, itemdoubleclick: false, itemsizing: "constant" },
+        xaxis: bare, yaxis: { ...bare, scaleanchor: "x" },
+      }), CONFIG);
+    };
+    const show = (i) => {
+      setThumb(card.firstElementChild, map.sheet, i);
+      const mine = map.labels ? map.classes[map.labels[i]] : map.keys[i];
+      const near = map.nearest && map.classes ? map.classes[map.nearest[i]] : "";
+      card.lastElementChild.textContent = `${mine}\nnearest in training: ${near ? `${near}, ` : ""}${map.similarity[i].toFixed(3)}`;
+      card.hidden = false;
+      const { xaxis, yaxis } = scatter._fullLayout;
+      const [x, y] = [xaxis._offset + xaxis.l2p(map.x[i]), yaxis._offset + yaxis.l2p(map.y[i])];
+      const [width, height] = [card.offsetWidth, card.offsetHeight];
+      card.style.left = `${Math.max(0, x + width + 16 > scatter.clientWidth ? x - width - 12 : x + 12)}px`;
+      card.style.top = `${Math.min(Math.max(0, y - height / 2), scatter.clientHeight - height)}px`;
+      card.dataset.image = i;
+    };
+    register(scatter, draw, () => {
+      scatter.on("plotly_hover", (event) => show(event.points[0].customdata));
+      scatter.on("plotly_unhover", () => { card.hidden = true; });
+      scatter.on("plotly_relayout", () => { card.hidden = true; });
+    });
+    picked.addEventListener("change", draw);
+    const order = all.slice().sort((a, b) => map.x[a] - map.x[b]);
+    scatter.addEventListener("keydown", (event) => {
+      const way = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (event.key === "Escape") card.hidden = true;
+      if (!way) return;
+      event.preventDefault();
+      const shown = order.filter((i) => picked.value === "" || groups[picked.value].members.includes(i));
+      const at = card.hidden ? -1 : shown.indexOf(Number(card.dataset.image));
+      show(shown[(at + way + shown.length) % shown.length]);
+    });
+    scatter.addEventListener("blur", () => { card.hidden = true; });
+  }
+})();
