@@ -337,3 +337,31 @@ def test_weights_of_another_network_are_refused(photos: Path, tmp_path: Path) ->
     words = [f"backbone.weights={tmp_path / 'a'}", "backbone.args.depth=1"]
     with pytest.raises(RunError, match="does not fit the backbone"):
         go(tiny_recipe(photos), *words, out=tmp_path / "b")
+
+
+def test_a_new_run_from_a_checkpoint_of_another(photos: Path, tmp_path: Path) -> None:
+    """With its weights and its step, and a change that a resume refuses; itself resumed exactly."""
+    recipe = tiny_recipe(photos)
+    first = sslkit.run(recipe, out=tmp_path / "a", quiet=True).run_dir
+    start = first / "checkpoints" / "step-00000010"
+    change = ["method.center_momentum=0.5"]
+    whole = sslkit.run(recipe, change, out=tmp_path / "b", start=start, quiet=True).run_dir
+    assert [r["step"] for r in lines(whole, "step")] == [11, 12]
+    assert lines(whole, "eval")[0]["step"] == 10
+    record = json.loads((whole / "run.json").read_text())
+    assert record["forked_from"] == str(start)
+    sslkit.run(recipe, [*change, "runtime.max_steps=11"], out=tmp_path / "c", start=start, quiet=True)
+    sslkit.run(recipe, change, out=tmp_path / "c", resume=True, quiet=True)
+    assert learned(lines(tmp_path / "c", "step")) == learned(lines(whole, "step"))
+
+
+def test_no_run_starts_from_what_is_no_checkpoint(photos: Path, tmp_path: Path) -> None:
+    recipe = tiny_recipe(photos)
+    with pytest.raises(RunError, match="no sound checkpoint: state.json is missing"):
+        sslkit.run(recipe, out=tmp_path / "b", start=tmp_path / "nothing", quiet=True)
+    assert not (tmp_path / "b").exists()
+    first = sslkit.run(recipe, out=tmp_path / "a", quiet=True).run_dir
+    with pytest.raises(RunError, match="stands at step 12, but the run ends at step 12"):
+        sslkit.run(recipe, out=tmp_path / "b", start=first / "checkpoints" / "step-00000012", quiet=True)
+    with pytest.raises(RunError, match="either goes on"):
+        sslkit.run(recipe, out=tmp_path / "a", start=first, resume=True, quiet=True)

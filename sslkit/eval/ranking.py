@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PAIRS_AT_ONCE = 2**21
+PAIRS_AT_ONCE = 2**18
 """Pairs of a query and an image that are compared at a time: some 150 MB, whatever the sizes of the sets."""
 Method = Literal["trapezoid", "step"]
 

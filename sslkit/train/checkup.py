@@ -40,7 +40,7 @@ class Checkup:
 
     def _record(self, verdict: Verdict, step: int) -> dict[str, Any]:
         record = {"kind": "health", "step": step, **asdict(verdict)}
-        return {**record, "command": self._new_run(verdict)} if verdict.is_sick else record
+        return {**record, "command": self._new_run(verdict)} if verdict.overrides else record
 
     def _new_run(self, verdict: Verdict) -> str:
         """The command of a new run with the advised change, from the last healthy checkpoint if any."""
@@ -48,7 +48,7 @@ class Checkup:
         healthy = checkpoint.newest_until(self.directory.checkpoints, self.last_healthy)
         if healthy is not None:
             words += ["--from", str(healthy)]
-        return " ".join((*map(quote, words), verdict.overrides)).rstrip()
+        return " ".join((*map(quote, words), verdict.overrides))
 
 
 def was_at_evaluation(record: Mapping[str, Any]) -> bool:
@@ -59,7 +59,7 @@ def was_at_evaluation(record: Mapping[str, Any]) -> bool:
 def stop_if_collapsed(record: Mapping[str, Any]) -> None:
     """Raise `RunError` for a health record of a collapse, with what to change and how."""
     if Verdict(record["verdict"]).is_collapse:
+        command = f"\n  a new run with it: {record['command']}" if "command" in record else ""
         raise RunError(
-            f"{record['verdict']}: {record['cause']}\n  what to change: {record['advice']}"
-            f"\n  a new run with it: {record['command']}"
+            f"{record['verdict']}: {record['cause']}\n  what to change: {record['advice']}{command}"
         )

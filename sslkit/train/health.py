@@ -111,7 +111,7 @@ class Doctor:
         if name == "not learning yet" and self._is_early():
             return Verdict(name, evidence=evidence)
         causes = [*self.causes, *_generic_causes(self.recipe, self._was_dead_at_first())]
-        holding = [cause for cause in causes if name in cause.verdicts] or [_UNKNOWN[name]]
+        holding = [cause for cause in causes if name in cause.verdicts] or [_unknown_cause(name, self.recipe)]
         text, advice = "; ".join(c.text for c in holding), " ".join(c.advice for c in holding)
         return Verdict(name, text, advice, evidence)
 
@@ -215,14 +215,18 @@ def _weak_augmentation(config: Any) -> Iterator[Cause]:
         yield Cause((*COLLAPSES, "not learning yet"), text, advice)
 
 
-_LOWER = "a third of optim.lr, and a longer optim.warmup_epochs"
-_UNKNOWN: Mapping[VerdictName, Cause] = {
-    "uniform collapse": Cause(
-        (), "every output has the same share: the targets are not sharp enough", _LOWER
-    ),
-    "one-dimension collapse": Cause((), "one output has everything: nothing balances them", _LOWER),
-    "dead features": Cause((), "all images have nearly the same features", _LOWER),
-    "diverging": Cause((), "the steps are too large", f"{_LOWER}; optim.clip.norm=0.3"),
-    "not learning yet": Cause((), "the loss is that of a network that tells nothing apart", _LOWER),
+_UNKNOWN: Mapping[VerdictName, str] = {
+    "uniform collapse": "every output has the same share: the targets are not sharp enough",
+    "one-dimension collapse": "one output has everything: nothing balances them",
+    "dead features": "all images have nearly the same features",
+    "diverging": "the steps are too large",
+    "not learning yet": "the loss is that of a network that tells nothing apart",
 }
 """Where the recipe shows nothing that is known to lead there."""
+
+
+def _unknown_cause(name: VerdictName, recipe: Recipe) -> Cause:
+    """What helps most often: smaller steps, and more time until they are at their largest."""
+    optim = recipe.optim
+    warm = max(1, round(2 * optim.warmup_epochs))
+    return Cause((name,), _UNKNOWN[name], f"optim.lr={optim.lr / 3:.1g} optim.warmup_epochs={warm}")

@@ -146,7 +146,7 @@ def test_the_advice_can_be_pasted() -> None:
     verdict = seen(doctor_of(*overrides), **ONE).verdict
     mended = seen(doctor_of(*overrides, *str(verdict.advice).split()), **ONE).verdict
     assert mended.cause == "one output has everything: nothing balances them"
-    assert mended.overrides == ""  # words for a person
+    assert mended.overrides == "optim.lr=0.0003 optim.warmup_epochs=8"  # smaller steps, whatever it is
 
 
 def test_images_that_are_all_alike() -> None:
@@ -154,6 +154,8 @@ def test_images_that_are_all_alike() -> None:
     for step in range(1, 100):
         doctor.see({"step": step, **HEALTHY, "rankme": 2.0})
     assert "alike to the untrained network already" in str(doctor.verdict.cause)
+    assert doctor.verdict.overrides == ""  # words for a person, not for a command line
+    assert "command" not in Checkup(doctor, RunDirectory(Path())).after_evaluation(100)
 
 
 @pytest.mark.parametrize("method", ["byol", "simclr", "mocov2", "mocov3", "patch", "supervised"])
