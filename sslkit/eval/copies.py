@@ -191,12 +191,12 @@ def search(
     database: Tensor, queries: Tensor, instances: Tensor, wanted: Tensor, device: torch.device
 ) -> Found:
     """Search the database [N, D] for the queries [Q, D], by cosine."""
-    precisions, firsts = [], []
+    precision = torch.empty(len(queries), dtype=torch.float64)
+    first = torch.empty(len(queries), dtype=torch.int64)
     for ranking in rankings(database, queries, device):
         relevant = _pairs(instances[ranking.order.cpu()], wanted[ranking.queries])  # [q, N]
-        precisions.append(average_precisions(relevant, method="trapezoid"))
-        firsts.append(ranking.order[:, 0].cpu())
-    first, precision = torch.cat(firsts), torch.cat(precisions)  # [Q], [Q]
+        precision[ranking.queries] = average_precisions(relevant, method="trapezoid")
+        first[ranking.queries] = ranking.order[:, 0].cpu()
     right = (instances[first] == wanted).double().masked_fill(precision.isnan(), float("nan"))
     micro = micro_average_precision(database, queries, instances, wanted, device)
     return Found(precision, right, first, micro)
@@ -217,12 +217,9 @@ def micro_average_precision(
     its original.
     """
     threshold, owner = _true_pairs(database, queries, instances, wanted, device)  # [P], [P], rising
-    above = torch.cat(  # [Q, P]: images of the database at least as similar to the query
-        [
-            _reached(cosines.sort(dim=1).values, threshold)
-            for _, cosines in similarities(database, queries, device)
-        ]
-    )
+    above = torch.empty(len(queries), len(threshold), dtype=torch.float64)  # images at least as similar
+    for chunk, cosines in similarities(database, queries, device):
+        above[chunk] = _reached(cosines.sort(dim=1).values, threshold)
     ties = torch.searchsorted(threshold, threshold)  # [P], the first of those equal
 
     def statistic(rows: Tensor) -> float:

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-PAIRS_AT_ONCE = 2**18
-"""Pairs of a query and an image that are compared at a time: some 150 MB, whatever the sizes of the sets."""
+PAIRS_AT_ONCE = 2**20
+"""Pairs of a query and an image that are compared at a time: some 200 MB, whatever the sizes of the sets."""
 Method = Literal["trapezoid", "step"]
 
 

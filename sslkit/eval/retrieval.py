@@ -116,16 +116,32 @@ class Answer:
     right: Tensor
     """Whether they are relevant, bool [Q, <= 10]."""
 
+    def put(self, rows: slice, part: "Answer") -> None:
+        """Take over some queries' answers; small tensors of every chunk, kept, would pin freed memory."""
+        self.average_precision[rows] = part.average_precision
+        self.nearest[rows], self.right[rows] = part.nearest, part.right
+        for k, precision in part.precision.items():
+            self.precision[k][rows] = precision
+
 
 def ask(
     questions: Mapping[str, Question], database: Tensor, queries: Tensor, device: torch.device
 ) -> dict[str, Answer]:
     """Rank the database [N, D] for the queries [Q, D] once, and judge the rankings by each question."""
-    parts: dict[str, list[Answer]] = {name: [] for name in questions}
+    answers = {name: _unanswered(len(queries), min(NEIGHBOURS, len(database))) for name in questions}
     for ranking in rankings(database, queries, device):
         for name, question in questions.items():
-            parts[name].append(_judged(ranking, question))
-    return {name: _joined(answers) for name, answers in parts.items()}
+            answers[name].put(ranking.queries, _judged(ranking, question))
+    return answers
+
+
+def _unanswered(queries: int, neighbours: int) -> Answer:
+    return Answer(
+        torch.empty(queries, dtype=torch.float64),
+        {k: torch.empty(queries, dtype=torch.float64) for k in CUTS},
+        torch.empty(queries, neighbours, dtype=torch.int64),
+        torch.empty(queries, neighbours, dtype=torch.bool),
+    )
 
 
 def _judged(ranking: Ranking, question: Question) -> Answer:
@@ -154,15 +170,6 @@ def precision_at(relevant: Tensor, counted: Tensor, k: int) -> Tensor:
     last = (rank * relevant).amax(1) if relevant.shape[1] else rank.sum(1)  # [q]
     cut = last.clamp(max=k).double()
     return (relevant & (rank <= k)).sum(1) / cut  # 0 / 0 is NaN
-
-
-def _joined(answers: Sequence[Answer]) -> Answer:
-    return Answer(
-        torch.cat([a.average_precision for a in answers]),
-        {k: torch.cat([a.precision[k] for a in answers]) for k in CUTS},
-        torch.cat([a.nearest for a in answers]),
-        torch.cat([a.right for a in answers]),
-    )
 
 
 class Retrieval(Evaluator):

@@ -264,7 +264,7 @@ def test_jpeg_files_and_blur_get_worse_with_the_strength() -> None:
 
 
 def test_no_operation_draws_or_changes_its_input() -> None:
-    pixels = pixels_of(mild(3))
+    pixels = pixels_of(3 * mild(3) + 3)  # on both sides of 0.5
     before, state = pixels.clone(), torch.get_rng_state()
     for operation in operations(MultiCropConfig()):
         first, second = operation(pixels, 1), operation(pixels, 1)
