@@ -29,7 +29,9 @@ from sslkit.eval.prototypes import (
 )
 from sslkit.losses.dino import teacher_probabilities
 from sslkit.plugins import Registry
-from sslkit.testing import Kit
+from sslkit.methods.dino import DINO, DINOConfig
+from sslkit.methods.supervised import Supervised, SupervisedConfig
+from sslkit.testing import SmallSetup
 
 CPU = torch.device("cpu")
 K = 6
@@ -148,7 +150,9 @@ def pictures(values: Tensor, labels: Tensor | None = None, **known: Any) -> Pict
     """Images of one colour each."""
     images = values.float()[:, None, None, None].expand(-1, 3, 16, 16).contiguous()
     classes = None if labels is None else ("cat", "dog", "owl")
-    return Pictures(images, labels, classes=classes, mean=torch.zeros(1, 1, 1), std=torch.full((1, 1, 1), 0.2), **known)
+    return Pictures(
+        images, labels, classes=classes, mean=torch.zeros(1, 1, 1), std=torch.full((1, 1, 1), 0.2), **known
+    )
 
 
 def asked(data: Pictures, method: Method, tmp_path: Path, **keys: int) -> Result:
@@ -259,7 +263,7 @@ def test_impossible_values(keys: dict[str, int]) -> None:
 
 
 def test_dinos_prototypes_are_its_targets() -> None:
-    method = built("dino")
+    method = DINO(DINOConfig(out_dim=9, hidden_dim=8, bottleneck_dim=4), SmallSetup())
     method.center.normal_(0, 0.3)
     features = torch.randn(4, method.encoder.embed_dim)
     logits = method.teacher_head(features).double() - method.center.double()
@@ -271,15 +275,19 @@ def test_dinos_prototypes_are_its_targets() -> None:
 
 
 def test_a_supervised_network_has_its_classes() -> None:
-    method = built("supervised")
+    method = Supervised(SupervisedConfig(), SmallSetup())
     p = method.assignments(torch.randn(4, method.encoder.embed_dim))
     assert p.shape == (4, method.classifier.out_features)
     assert torch.allclose(p.sum(1), torch.ones(4))
 
 
 def test_only_these_two_have_prototypes() -> None:
-    methods = Registry.load().named("methods")
-    with_prototypes = {n for n, cls in methods.items() if cls.assignments is not Method.assignments}
+    registry = Registry.load()
+    with_prototypes = {
+        name
+        for name in registry.names("methods")
+        if registry.get("methods", name).assignments is not Method.assignments
+    }
     assert with_prototypes == {"dino", "supervised"}
 
 
