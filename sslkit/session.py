@@ -34,6 +34,8 @@ from sslkit.stations import (
 )
 from sslkit.summary import end_record, start_record
 from sslkit.train import checkpoint
+from sslkit.train.best import FILE_NAME as BEST
+from sslkit.train.best import Best
 from sslkit.train.checkup import Checkup, stop_if_collapsed, was_at_evaluation
 from sslkit.train.distributed import Place
 from sslkit.train.export import FILE_NAME, save_backbone
@@ -103,6 +105,7 @@ class Session:
     notes: list[str] = field(default_factory=list)
     looked: set[int] = field(default_factory=set)
     """Steps that were evaluated and judged, also before a resume."""
+    best: Best = field(init=False)
     forked_from: Path | None = None
     """The checkpoint of another run that this one starts from."""
     first_step: int = 0
@@ -112,6 +115,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.checkup = Checkup(Doctor.of(self.recipe, self.trainer.method), self.directory)
+        self.best = Best(self.recipe.checkpoint.best)
         self.notes = list(self.loaded.notes)
 
     @property
@@ -226,6 +230,7 @@ class Session:
                 self.checkup.see(record)
             elif record["kind"] == "eval":
                 self.evaluation.keep(record["evaluator"], record["metrics"])
+                self.best.see(record)
             elif was_at_evaluation(record):
                 self.looked.add(record["step"])
 
@@ -328,13 +333,7 @@ class Session:
         if new or self.step > self.first_step:
             self._save()
         if self.place.is_main:
-            save_backbone(
-                self.trainer.method.encoder,
-                self.recipe.backbone,
-                self.directory.path / FILE_NAME,
-                channels=self.recipe.data.channels,
-                image_size=self.facts.image_size,
-            )
+            self._save_backbone(FILE_NAME)
         barrier()
         if new:
             self._judge()
@@ -352,6 +351,15 @@ class Session:
             self.directory.update_record(step=self.step, peak_memory_mib=self._peak_memory())
         barrier()
 
+    def _save_backbone(self, name: str) -> None:
+        save_backbone(
+            self.trainer.method.encoder,
+            self.recipe.backbone,
+            self.directory.path / name,
+            channels=self.recipe.data.channels,
+            image_size=self.facts.image_size,
+        )
+
     def _peak_memory(self) -> dict[str, float | None]:
         return peak_memory(self.place.device, self.directory.read_record().get("peak_memory_mib"))
 
@@ -366,6 +374,9 @@ class Session:
             subject = Subject(method.encoder, method)
             for record in self.evaluation.records(subject, self.step, self.directory.figures):
                 self.trackers.log(record)
+                if record["kind"] == "eval" and self.best.see(record):
+                    self._save_backbone(BEST)
+                    self.directory.update_record(best={"key": self.best.key, "step": self.best.step})
             for title, path in self.evaluation.figures.items():
                 self.trackers.figure(title, path)
             for key, reason in self.evaluation.skipped():

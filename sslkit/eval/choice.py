@@ -182,4 +182,4 @@ def _shown(x: Estimate, scale: float = 1.0, digits: int = 2) -> str:
     if math.isnan(x.value):
         return ""
     value, low, high = (f"{scale * number:+.{digits}f}" for number in (x.value, x.low, x.high))
-    return f"{value} ({low} to {high})"
+    return value if math.isnan(x.low) else f"{value} ({low} to {high})"

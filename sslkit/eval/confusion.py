@@ -187,7 +187,7 @@ def _name(classified: Classified, label: int) -> str:
 
 
 def _draw_spread(axes: "Axes", by_class: Sequence[Estimate]) -> None:
-    in_order = sorted(by_class, key=lambda top1: top1.value)
+    in_order = sorted(by_class, key=lambda top1: (top1.value, top1.low, top1.high))
     values, low, high = (
         [100 * x for x in numbers]
         for numbers in zip(*((e.value, e.low, e.high) for e in in_order), strict=True)

@@ -178,7 +178,8 @@ def dead_dimensions(features: Tensor) -> Tensor:
     """
     x = _matrix(features)
     deviation: Tensor = x.std(0, correction=0)  # [D]
-    return (deviation <= DEAD * x.square().mean().sqrt()).to(x.dtype).mean()
+    dead: Tensor = deviation <= DEAD * x.square().mean().sqrt()  # [D]
+    return dead.to(x.dtype).mean()
 
 
 def _matrix(features: Tensor) -> Tensor:

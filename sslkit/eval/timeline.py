@@ -93,9 +93,14 @@ class Timeline(Evaluator):
 
 
 def spread_images(images: ImageSet, count: int) -> Tensor:
-    """Evenly spaced images of a set, normalised, [at most count, C, S, S]."""
-    places = torch.linspace(0, len(images) - 1, min(count, len(images))).long()
-    return torch.cat([batch.images for batch in images.part(places.tolist(), NAME).batches()])
+    """Images from all over a set, always the same, normalised, [at most count, C, S, S]."""
+    return torch.cat([batch.images for batch in images.part(spread(len(images), count), NAME).batches()])
+
+
+def spread(size: int, count: int) -> list[int]:
+    """So many positions of a set, drawn at random, since even spaces would meet the period of its classes."""
+    order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
+    return order[:count].sort().values.tolist()  # type: ignore[no-any-return]
 
 
 def picture_strip(images: Tensor) -> bytes:

@@ -71,6 +71,13 @@ def check_values(recipe: Recipe, draft: Draft) -> None:
         raise draft.place(("optim", "accumulate")).error(
             f"'optim.accumulate' is {optim.accumulate}, but must divide the batch of {optim.batch_size}"
         )
+    best = recipe.checkpoint.best
+    if best is not None and best.lstrip("-").partition(".")[0] not in evaluation.evaluators:
+        known = ", ".join(f"{name}.METRIC" for name in evaluation.evaluators) or "none"
+        raise draft.place(("checkpoint", "best")).error(
+            f"'checkpoint.best' is '{best}', but no such evaluator is asked during the run\n  valid: {known};"
+            " to ask another: eval.evaluators.NAME={}"
+        )
     if evaluation.crop > evaluation.resize:
         raise draft.place(("eval", "crop")).error(
             f"'eval.crop' is {evaluation.crop}, but must be at most 'eval.resize', {evaluation.resize}"

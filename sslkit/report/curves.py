@@ -29,6 +29,8 @@ DRAWN = {
     *("teacher_entropy", "mean_teacher_entropy", "kl"),
 }
 """Keys of step records that have a panel of their own, or none; all others are the method's."""
+TITLES = {"rankme": "RankMe"}
+"""Of keys that are more than words."""
 
 
 @hookimpl
@@ -141,7 +143,7 @@ def _own_panels(steps: Sequence[Mapping[str, Any]], line: Callable[[str], Line])
     others = [key for key in own if not key.endswith("accuracy")]
     return [
         Panel("Accuracy in training", accuracies, from_zero=True, is_noisy=True),
-        *(Panel(_words(key).capitalize(), {_words(key): line(key)}, is_noisy=True) for key in others),
+        *(Panel(TITLES.get(key) or _words(key).capitalize(), {_words(key): line(key)}, is_noisy=True) for key in others),
     ]
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sslkit.eval.timeline import spread
 from sslkit.report.page_pictures import UInt8Array, sheet, thumbnail_side
 from sslkit.style import shown
 
@@ -116,7 +117,7 @@ def _within(look: Look, data: "EvalData", limits: Limits) -> "tuple[ImageSet, Im
 def _spread(images: "ImageSet", count: int) -> "ImageSet":
     if count >= len(images):
         return images
-    return images.part(torch.linspace(0, len(images) - 1, count).long().tolist(), f"{count} of them")
+    return images.part(spread(len(images), count), f"{count} of them")
 
 
 def _see(look: Look, images: "ImageSet", most: int) -> Seen:
@@ -182,7 +183,7 @@ def flat(features: Points) -> tuple[Points, str]:
 
 def _neighbours(queries: Seen, memory: Seen) -> dict[str, Any]:
     """Some held-out images, and for each the nearest training images, nearest first."""
-    chosen = torch.linspace(0, len(queries.features) - 1, min(MOST_QUERIES, len(queries.features))).long()
+    chosen = torch.tensor(spread(len(queries.features), MOST_QUERIES))
     if queries.labels is not None:
         chosen = _of_each_class(torch.tensor(queries.labels), len(chosen))
     similarity, nearest = _nearest(queries.features[chosen], memory.features, NEIGHBOURS)  # [Q, k]

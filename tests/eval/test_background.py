@@ -133,7 +133,7 @@ def test_objects_that_are_too_small_or_fill_the_image_are_left_out(tmp_path: Pat
     data = Pictures((pixels - 0.5) / 0.25, masks=masks)
     assert usable(choose(data, 99, least=4, what="test")).tolist() == [0, 2, 3, 5]
     masks[2] = False
-    with pytest.raises(DataError, match="needs 4 images whose object covers 2 to 60 %.* 6 of pictures .* 3"):
+    with pytest.raises(DataError, match=r"needs 4 images whose object covers 2 to 60 %.* 6 of pictures .* 3"):
         asked(data, Oracle(constant), tmp_path)
 
 

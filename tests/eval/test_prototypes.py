@@ -28,9 +28,9 @@ from sslkit.eval.prototypes import (
     members_of,
 )
 from sslkit.losses.dino import teacher_probabilities
-from sslkit.plugins import Registry
 from sslkit.methods.dino import DINO, DINOConfig
 from sslkit.methods.supervised import Supervised, SupervisedConfig
+from sslkit.plugins import Registry
 from sslkit.testing import SmallSetup
 
 CPU = torch.device("cpu")

@@ -37,7 +37,7 @@ def unit(x: Array) -> list[Array]:
 
 def alignment(x: Array, y: Array, power: float) -> float:
     distances = [float(np.linalg.norm(a - b)) for a, b in zip(unit(x), unit(y), strict=True)]
-    return sum(d**power for d in distances) / len(distances)
+    return float(np.mean([d**power for d in distances]))
 
 
 def uniformity(x: Array, t: float) -> float:

@@ -42,6 +42,7 @@
   const style = (name) => getComputedStyle(root).getPropertyValue(name).trim();
   const palette = () => PALETTES[isDark() ? "dark" : "light"];
   const coarse = matchMedia("(pointer: coarse)").matches;
+  root.classList.toggle("touch", coarse);
   const CONFIG = {
     displaylogo: false, responsive: true, showTips: false, doubleClick: "reset",
     displayModeBar: coarse ? true : "hover",
@@ -115,7 +116,7 @@
       const colour = colours[i % colours.length];
       const one = {
         x: line.x, y: line.y, name: plain(line.label), type: "scatter", mode: chart.marks || line.x.length < 3 ? "lines+markers" : "lines",
-        line: { color: colour, width: 2 }, marker: { color: colour, size: 6 },
+        line: { color: colour, width: line.x.length > 200 && !line.smooth ? 1.3 : 2 }, marker: { color: colour, size: 6 },
         hovertemplate: `%{y:.4~g}${chart.unit === "%" ? " %" : ""}<extra>${chart.lines.length > 1 ? plain(line.label) : ""}</extra>`,
       };
       if (!line.smooth) return [one];
