@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from runs import command, lines, make_photos, sslkit, tiny_recipe
+from safetensors import safe_open
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +75,7 @@ def test_eval_reads_a_run_and_a_checkpoint(finished: subprocess.CompletedProcess
     assert found["knn"]["metrics"] == last["metrics"]
     words = sslkit("eval", f"a/checkpoints/{newest.name}", "eval.evaluators.knn.k=[2]", cwd=recipe.parent)
     assert words.returncode == 0, words.stderr
-    assert words.stdout.splitlines()[0] == "knn"
+    assert words.stdout.splitlines()[2] == "knn"
     assert "top1_k2 " in words.stdout
 
 
@@ -193,3 +195,43 @@ def test_recipe_shows_and_writes_one_that_runs(recipe: Path, tmp_path: Path) -> 
     assert (tmp_path / "own.yaml").read_text() == shown.stdout
     assert sslkit("recipe", recipe, "--out", "own.yaml", cwd=tmp_path).returncode == 2
     assert sslkit("run", "own.yaml", "--dry-run", cwd=tmp_path).returncode == 0
+
+
+# --- eval --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_eval_prints_a_table_and_json(finished: subprocess.CompletedProcess[str], recipe: Path) -> None:
+    words: tuple[Any, ...] = ("eval", "a", "--no-cache", "eval.evaluators.knn.k=[2]")
+    done = sslkit(*words, cwd=recipe.parent)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.splitlines()
+    assert re.fullmatch(r"on folder/val: \d images of 16 px, step \d", told[0])
+    assert told[1:3] == ["", "knn"]
+    assert told[3].split() == ["metric", "value", "95", "%", "interval", "images"]
+    assert re.fullmatch(r"  top1_k2 +\d\.\d{4}  \[\d\.\d{4}, \d\.\d{4}\] +\d", told[4])
+    found = json.loads(sslkit(*words, "--json", cwd=recipe.parent).stdout)["knn"]
+    assert {"dataset", "images", "metrics", "intervals", "counts", "tables", "notes"} <= set(found)
+    assert found["counts"]["top1_k2"] == found["images"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_eval_goes_on(
+    finished: subprocess.CompletedProcess[str], recipe: Path, tmp_path: Path
+) -> None:
+    photos = make_photos(tmp_path / "many", count=3000, side=8)
+    run = shutil.copytree(recipe.parent / "a", tmp_path / "a", ignore=shutil.ignore_patterns("cache"))
+    words = command("eval", run, f"data.root={photos}", "eval.batch_size=1")
+    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        first = process.stderr.readline()  # after ten seconds of work
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.match(r"  features of folder/train: [\d,]+ of 2,\d{3} images ", first)
+    message = re.search(r"the features of ([\d,]+) images are kept in (.*)\n  the same command goes on", told)
+    assert message is not None
+    (part,) = (run / "cache").rglob("*.safetensors")
+    with safe_open(part, framework="pt") as file:
+        assert file.get_slice("features").get_shape()[0] == int(message[1].replace(",", "")) > 0

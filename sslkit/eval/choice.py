@@ -18,7 +18,6 @@ BETTER = {
     "step": 1,
     "loss": -1,
     "rankme": 1,
-    "lidar": 1,
     "alpha_req": -1,
     "uniformity": -1,
     "alignment": -1,

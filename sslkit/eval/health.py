@@ -1,6 +1,6 @@
 """Numbers that tell a collapsed network from a healthy one, without labels: pure functions of features."""
 
-# N images, D features, q views of an image, m = min(N, D)
+# N images, D features, q views of an image, m = min(N, D), r ranks
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,15 +24,12 @@ __all__ = [
     "dead_dimensions",
     "effective_rank",
     "feature_std",
-    "lidar",
     "power_law",
     "rankme",
     "teacher_entropy_and_kl",
     "uniformity",
 ]
 
-DELTA = 1e-4
-"""Added to the variances within images (LiDAR's delta)."""
 FIRST_RANK, LAST_RANK = 11, 100
 """alpha-ReQ is fitted to the eigenvalues of these ranks (the largest ones follow no power law)."""
 NOISE = 1e-12
@@ -143,32 +140,11 @@ def power_law(eigenvalues: Tensor) -> Tensor:
     return -slope
 
 
-def lidar(views: Tensor) -> Tensor:
-    """Effective rank of what tells images apart beyond what tells their views apart (Thilak et al. 2023).
-
-    Args:
-        views: features of q views of each of N images, [N, q, D], not normalised, q >= 2. With fewer than D
-            degrees of freedom within images, N (q - 1), the number means nothing.
-
-    Returns:
-        [] of the features' type, from 1 to min(N - 1, D).
-    """
-    if views.ndim != 3 or len(views) < 2 or views.shape[1] < 2:
-        raise ValueError(f"expected views [N, q, D] with N and q >= 2, got {[*views.shape]}")
-    x = views.double()
-    centres = x.mean(1)  # [N, D]
-    within = (x - centres[:, None]).flatten(0, 1)  # [N q, D]
-    between = centres - centres.mean(0)  # [N, D]
-    covariance = within.T @ within / len(within) + DELTA * torch.eye(x.shape[2]).to(x)  # [D, D]
-    whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), between.T, upper=False)
-    return effective_rank(torch.linalg.svdvals(whitened).square()).to(views.dtype)
-
-
 def feature_std(features: Tensor) -> Tensor:
     """Spread of normalised features, [N, D] -> []: 1 for directions at random, 0 for one point."""
     x = F.normalize(_matrix(features), dim=1)
     deviation: Tensor = x.std(0, correction=0)  # [D]
-    return deviation.mean() * x.shape[1] ** 0.5
+    return deviation.mean().mul(x.shape[1] ** 0.5)
 
 
 def dead_dimensions(features: Tensor) -> Tensor:
@@ -198,7 +174,7 @@ class HealthConfig:
     images: int = 2000
     """At most so many images, >= 20 (one for each group of the jackknife), spread evenly over the held-out
     ones. RankMe grows with their number: compare runs at the same."""
-    views: int = 4
+    views: int = 2
     """Augmented views of each image, as the run's training makes its global ones; even, >= 2. Their number
     times the images are the additional forward passes."""
 
@@ -213,8 +189,7 @@ class Health(Evaluator):
     """How many dimensions the features use, how evenly they are spread, and whether views stay together.
 
     `rankme`, `alpha_req`, `uniformity`, `feature_std` and `dead_dimensions`: of the held-out images as they
-    are. `alignment` and `lidar`: of augmented views of them; LiDAR only where there are more of these than
-    dimensions. None of it needs labels.
+    are. `alignment`: of augmented views of them. None of it needs labels.
     """
 
     Config = HealthConfig
@@ -234,10 +209,9 @@ class Health(Evaluator):
         features = context.features(data.test).features[places]  # [N, D]
         some = data.test.part(places.tolist(), "health")
         views = view_features(subject.backbone, some, self.config.views, context)  # [N, q, D]
-        estimates, notes = of_views(views)
-        estimates = {**of_features(features), **estimates}
+        estimates = {**of_features(features), "alignment": aligned(views)}
         path = draw_health(features, views, estimates, context.figures / "health.png")
-        return Result.of(estimates, figures={"health": path}, notes=tuple(notes))
+        return Result.of(estimates, figures={"health": path})
 
 
 def of_features(features: Tensor) -> dict[str, Estimate]:
@@ -256,18 +230,11 @@ def _of_rows(of: Callable[[Tensor], Tensor], features: Tensor, rows: Tensor) -> 
     return float(of(features[rows]))
 
 
-def of_views(views: Tensor) -> tuple[dict[str, Estimate], list[str]]:
-    """The numbers of views [N, q, D], q even, with their intervals, and why one is left out."""
-    pairs = zip(views[:, ::2].unbind(1), views[:, 1::2].unbind(1), strict=True)  # q / 2 x [N, D] twice
-    distances = [(F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum(1) for x, y in pairs]
-    estimates = {"alignment": mean_estimate(torch.stack(distances).mean(0))}
-    images, count, dims = views.shape
-    if images * (count - 1) <= dims:
-        return estimates, [
-            f"LiDAR is left out: {images} images x {count} views are too few for {dims} dimensions"
-        ]
-    estimates["lidar"] = jackknife(partial(_of_rows, lidar, views), images)
-    return estimates, []
+def aligned(views: Tensor) -> Estimate:
+    """Alignment of views [N, q, D], q even, two by two, with the interval over images."""
+    x = F.normalize(views, dim=2)
+    distances = (x[:, ::2] - x[:, 1::2]).square().sum(2)  # [N, q / 2]
+    return mean_estimate(distances.mean(1))
 
 
 @hookimpl

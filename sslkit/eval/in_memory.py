@@ -50,7 +50,10 @@ def choose(image_set: ImageSet, most: int, *, least: int, what: str) -> Chosen:
         raise DataError(f"{what} needs {least} held-out images or more, but {image_set.name} has {total}")
     count = min(most, total)
     places = torch.arange(count) * total // count  # [N]
-    images, labels, instances, masks = [], [], [], []
+    images: list[Tensor] = []
+    labels: list[Tensor] = []
+    instances: list[Tensor] = []
+    masks: list[Tensor] = []
     for batch in image_set.part(places.tolist(), f"{count} of {total}").batches():
         images.append(batch.images)
         for kept, known in ((labels, batch.labels), (instances, batch.instances), (masks, batch.masks)):

@@ -118,6 +118,6 @@ def draw_examples(
 
 def _label(axes: "Axes", operation: Operation) -> None:
     star = "" if operation.trained else "*"
-    place = {"transform": axes.transAxes, "ha": "right"}
+    place: dict[str, Any] = {"transform": axes.transAxes, "ha": "right"}
     axes.text(1, 0.55, f"{operation.name}{star}", fontsize=9, fontweight="bold", va="bottom", **place)
     axes.text(1, 0.45, operation.meaning, fontsize=7, color=GREY, va="top", **place)

@@ -108,23 +108,23 @@ def _colours(config: Known) -> Iterator[Operation]:
     }
     for name, make in changes.items():
         strength = 0.0 if jitter is None else float(getattr(jitter, name))
-        trained = strength > 0 and _is_used(config, jitter and jitter.p)
+        trained = strength > 0 and _is_used(config, "color_jitter")
         x = strength if trained else JITTER[name]
         meaning = f"±{x:g} of the circle" if name == "hue" else f"factor 1 ± {x:g}"
         yield Operation(name, trained, make(x), meaning, colours=name in ("saturation", "hue"))
     yield Operation(
         "greyscale",
-        _is_used(config, config and config.grayscale.p),
+        _is_used(config, "grayscale"),
         _greyer,
         "grey",
         largest=1.0,
         colours=True,
     )
     blur = None if config is None else config.blur
-    blurred = _is_used(config, blur and blur.p)
+    blurred = _is_used(config, "blur")
     sigma = blur.sigma[1] if blur and blurred else SIGMA
     yield Operation("blur", blurred, lambda p, s, _: _blurred(p, sigma * s), f"sigma {sigma:g} px")
-    solarized = _is_used(config, config and config.solarize.p)
+    solarized = _is_used(config, "solarize")
     yield Operation(
         "solarise",
         solarized,
@@ -141,10 +141,10 @@ def _shapes(config: Known) -> Iterator[Operation]:
     cropped = cropped and share < 1
     share = share if cropped else SHARE
     yield Operation("crop", cropped, lambda p, s, _: _cropped(p, share**s), f"{share:.2g} of the area")
-    flipped = _is_used(config, config and config.flip.p)
+    flipped = _is_used(config, "flip")
     yield Operation("flip", flipped, lambda p, *_: p.flip(-1), "mirrored", largest=1.0, whole=True)
     rotation = config.rotation if isinstance(config, MultiCropConfig) else None
-    by_key = bool(rotation and rotation.degrees) and _is_used(config, rotation and rotation.p)
+    by_key = bool(rotation and rotation.degrees) and _is_used(config, "rotation")
     degrees = rotation.degrees if rotation and by_key else DEGREES
     yield Operation(
         "rotation",
@@ -163,17 +163,21 @@ def _others(config: Known) -> Iterator[Operation]:
     yield Operation("jpeg", _is_extra(config, "jpeg"), _compressed, f"quality {QUALITY}")
 
 
-def _is_used(config: Known, p: Probability | None) -> bool:
-    if config is None or p is None:
-        return False
+def _is_used(config: Known, key: str) -> bool:
+    section = getattr(config, key, None)
+    return section is not None and _is_drawn(config, section.p)
+
+
+def _is_drawn(config: Known, p: Probability) -> bool:
     first, second, local = per_kind(p)
-    return bool(first or second or (local and (isinstance(config, PatchesConfig) or config.local_count)))
+    has_local = not isinstance(config, MultiCropConfig) or config.local_count > 0
+    return bool(first or second or (local and has_local))
 
 
 def _is_extra(config: Known, name: str) -> bool:
     entries = config.extra if isinstance(config, MultiCropConfig) else []
     return any(
-        name in EXTRAS.get(entry["name"], "") and _is_used(config, entry.get("p", 1.0)) for entry in entries
+        name in EXTRAS.get(entry["name"], "") and _is_drawn(config, entry.get("p", 1.0)) for entry in entries
     )
 
 

@@ -100,7 +100,8 @@ def spread_images(images: ImageSet, count: int) -> Tensor:
 def spread(size: int, count: int) -> list[int]:
     """So many positions of a set, drawn at random, since even spaces would meet the period of its classes."""
     order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
-    return order[:count].sort().values.tolist()  # type: ignore[no-any-return]
+    places: list[int] = order[:count].sort().values.tolist()
+    return places
 
 
 def picture_strip(images: Tensor) -> bytes:

@@ -143,7 +143,10 @@ def _own_panels(steps: Sequence[Mapping[str, Any]], line: Callable[[str], Line])
     others = [key for key in own if not key.endswith("accuracy")]
     return [
         Panel("Accuracy in training", accuracies, from_zero=True, is_noisy=True),
-        *(Panel(TITLES.get(key) or _words(key).capitalize(), {_words(key): line(key)}, is_noisy=True) for key in others),
+        *(
+            Panel(TITLES.get(key) or _words(key).capitalize(), {_words(key): line(key)}, is_noisy=True)
+            for key in others
+        ),
     ]
 
 

@@ -3,7 +3,7 @@
 import json
 import math
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,7 +55,9 @@ def write_page(run: str | Path, *, seconds: float = math.inf) -> Path:
     if not directory.holds_a_run:
         raise RunError(f"there is no run in {run}\n  name the directory of a run, or one of its checkpoints")
     page = _page(read_run(directory.path), path, seconds)
-    write_aside(directory.report, page.encode("utf-8", "replace").decode("utf-8"))  # names of files may be no text
+    write_aside(
+        directory.report, page.encode("utf-8", "replace").decode("utf-8")
+    )  # names of files may be no text
     return directory.report
 
 
@@ -77,10 +79,15 @@ def _page(run: "Run", path: Path, seconds: float) -> str:
     return _rendered(run=run, data=data, missing=missing, **context)
 
 
-def _features(directory: RunDirectory, path: Path, seconds: float, missing: list[Missing]) -> dict[str, Any] | None:
+def _features(
+    directory: RunDirectory, path: Path, seconds: float, missing: list[Missing]
+) -> dict[str, Any] | None:
     """Map and neighbours; where they cannot be had, why, added to what is missing."""
     from sslkit.report.page_features import Limits, NoFeatures, features_of
 
+    if not _has_weights(directory):
+        missing.append(Missing("map and neighbours", "no checkpoint was written"))
+        return None
     try:
         found = features_of(*_opened(directory, path), Limits(seconds=seconds))
     except NoFeatures as reason:
@@ -129,9 +136,19 @@ def _left_out(run: "Run", data: Mapping[str, Any]) -> Iterator[Missing]:
         yield Missing("attention over time", why, "eval.evaluators.timeline={}")
     asked = {record["evaluator"] for record in run.records if record["kind"] == "eval"} | {"timeline"}
     others = [name for name in _evaluators(run) if name not in asked]
-    if others:
+    if others and _has_weights(run.directory):
         words = " ".join(f"--on {name}" for name in others)
-        yield Missing("evaluators", f"{', '.join(others)} were not asked", f"sslkit eval {where} {words}\n{_report(run.directory.path)}")
+        yield Missing(
+            "evaluators",
+            f"{', '.join(others)} were not asked",
+            f"sslkit eval {where} {words}\n{_report(run.directory.path)}",
+        )
+
+
+def _has_weights(directory: RunDirectory) -> bool:
+    from sslkit.train.export import FILE_NAME
+
+    return (directory.path / FILE_NAME).is_file() or any(directory.checkpoints.glob("step-*"))
 
 
 def _evaluators(run: "Run") -> list[str]:

@@ -15,6 +15,8 @@ from sslkit.style import HEAT
 
 MOST_FRAMES = 60
 """Positions of the slider."""
+FULL = 4.0
+"""Attention of so many times the average is bright at least, so that an even map is not bright all over."""
 
 
 def attention_over_time(figures: Path, last_step: int) -> dict[str, Any] | None:
@@ -43,17 +45,21 @@ def _frame(frame: Frame) -> dict[str, Any]:
     peaks = frame.maps.max((1, 2)) / np.maximum(means, np.finfo(np.float32).tiny)
     return {
         "step": frame.step,
-        "strip": data_uri(heat_strip(frame.maps), "image/png"),
+        "strip": data_uri(heat_strip(frame.maps, FULL if frame.is_attention else 0.0), "image/png"),
         "peaks": [round(float(peak), 1) if np.isfinite(peak) else None for peak in peaks],
     }
 
 
-def heat_strip(maps: npt.NDArray[np.float32]) -> bytes:
-    """Maps [N, h, w] beside each other as PNG, each from black, nothing, to its own largest."""
+def heat_strip(maps: npt.NDArray[np.float32], full: float) -> bytes:
+    """Maps [N, h, w] beside each other as PNG, each from black, nothing, to its own largest.
+
+    Args:
+        full: a map that nowhere reaches so many times its average stays darker.
+    """
     from matplotlib import colormaps
     from PIL import Image
 
-    largest = maps.max((1, 2), keepdims=True)
+    largest = np.maximum(maps.max((1, 2), keepdims=True), full * maps.mean((1, 2), keepdims=True))
     shares = np.nan_to_num(maps / np.where(largest > 0, largest, 1))
     levels = (np.concatenate(list(shares), axis=1) * 255).round().astype(np.uint8)  # [h, N w]
     image = Image.fromarray(levels, "L").convert("P")

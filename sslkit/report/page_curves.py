@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sslkit.report.curves import SMOOTHED_FROM, Line, Panel, panels, running_mean
 
@@ -14,9 +15,7 @@ MOST_POINTS = 1500
 """Of a line; of more, means of neighbours are drawn."""
 
 
-def drawn(
-    records: Sequence[Mapping[str, Any]], prototypes: int | None, chance: float | None
-) -> list[Panel]:
+def drawn(records: Sequence[Mapping[str, Any]], prototypes: int | None, chance: float | None) -> list[Panel]:
     """What `curves.png` shows, the loss and the evaluations first."""
     found = panels(records, prototypes, chance)
     return sorted(found, key=lambda panel: not (panel.title == "Loss" or panel.is_share))
@@ -59,24 +58,20 @@ def _chart(panel: Panel) -> dict[str, Any]:
 
 
 def _line(label: str, line: Line, scale: float, is_noisy: bool) -> dict[str, Any]:
-    steps, values = np.array(line[0]), np.array(line[1], dtype=np.float64) * scale
+    steps, values = np.array(line[0], dtype=np.float64), np.array(line[1], dtype=np.float64) * scale
+    chunk = -(-len(steps) // MOST_POINTS)
     smooth = None
     if is_noisy and len(values) >= SMOOTHED_FROM:
-        smooth = running_mean(values, len(values) // 50)
-    chunk = -(-len(steps) // MOST_POINTS)
-    if chunk > 1:
-        steps, values, smooth = (
-            None if x is None else _means(np.asarray(x, dtype=np.float64), chunk) for x in (steps, values, smooth)
-        )
+        smooth = [_number(v) for v in _means(running_mean(values, len(values) // 50), chunk)]
     return {
         "label": label,
-        "x": [round(float(step)) for step in steps],
-        "y": [_number(v) for v in values],
-        "smooth": None if smooth is None else [_number(v) for v in smooth],
+        "x": [round(float(step)) for step in _means(steps, chunk)],
+        "y": [_number(v) for v in _means(values, chunk)],
+        "smooth": smooth,
     }
 
 
-def _means(values: Any, chunk: int) -> Any:
+def _means(values: npt.NDArray[np.float64], chunk: int) -> npt.NDArray[np.float64]:
     """The mean of each so many neighbours; a last group that is not full is kept."""
     padded = np.pad(values, (0, -len(values) % chunk), constant_values=np.nan).reshape(-1, chunk)
     known = np.isfinite(padded)
@@ -101,7 +96,13 @@ def invariance(path: Path) -> list[dict[str, Any]] | None:
             strength, similarity = _cell(row, "strength"), _cell(row, "similarity")
             if not row.get("operation") or strength is None or similarity is None:
                 continue
-            empty: dict[str, Any] = {"trained": _is_true(row.get("trained")), "x": [], "y": [], "low": [], "high": []}
+            empty: dict[str, Any] = {
+                "trained": _is_true(row.get("trained")),
+                "x": [],
+                "y": [],
+                "low": [],
+                "high": [],
+            }
             line = lines.setdefault(row["operation"], {"label": row["operation"], **empty})
             line["x"].append(strength)
             line["y"].append(similarity)

@@ -3,9 +3,8 @@
 # N held-out images, M images of the memory bank, D features, T side of a thumbnail, Q queries, k neighbours
 
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np

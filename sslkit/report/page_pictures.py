@@ -136,7 +136,9 @@ def sheet(thumbnails: UInt8Array) -> Sheet:
     rows = max(1, -(-count // columns))
     canvas = np.zeros((rows * columns, side, side, 3), np.uint8)
     canvas[:count] = thumbnails
-    pixels = canvas.reshape(rows, columns, side, side, 3).swapaxes(1, 2).reshape(rows * side, columns * side, 3)
+    pixels = (
+        canvas.reshape(rows, columns, side, side, 3).swapaxes(1, 2).reshape(rows * side, columns * side, 3)
+    )
     return Sheet(packed(Image.fromarray(pixels)), side, columns, rows)
 
 

@@ -73,7 +73,9 @@ class Run:
         names = sorted(found, key=lambda key: FIRST.index(key[0]) if key[0] in FIRST else len(FIRST))
         several = {name for name, _ in names if [n for n, _ in names].count(name) > 1}
         return {
-            f"{name} on {data}" if name in several else name: [found[name, data][s] for s in sorted(found[name, data])]
+            f"{name} on {data}" if name in several else name: [
+                found[name, data][s] for s in sorted(found[name, data])
+            ]
             for name, data in names
         }
 
@@ -117,7 +119,7 @@ class Figure:
         if self.low is None or self.high is None:
             return ""
         low, high = self.told(self.low), self.told(self.high)
-        return f"{low.removesuffix(' %')} – {high}"
+        return f"{low.removesuffix(' %')} to {high}"
 
     @property
     def bar(self) -> dict[str, float | None] | None:

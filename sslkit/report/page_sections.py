@@ -108,7 +108,9 @@ def record(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
     folder = run.directory.figures
     context: dict[str, Any] = {
         "crops": picture(folder / "crops.png", "Training images and their crops"),
-        "attention": None if data["timeline"] else picture(folder / "attention.png", "Attention of the last block"),
+        "attention": None
+        if data["timeline"]
+        else picture(folder / "attention.png", "Attention of the last block"),
         "prototypes": _filled(gallery(folder / "prototypes")),
         "evaluations": list(_evaluations(run)),
         "others": gallery(folder, leave_out=("crops.png", "attention.png", "curves.png")),
@@ -128,7 +130,11 @@ def _evaluations(run: Run) -> Iterator[Evaluated]:
         last = records[-1]
         folder = _folder(run, last)
         told.add(folder)
-        pictures = NOTHING if last["evaluator"] in OWN_SECTION else gallery(folder, _DRAWN.get(last["evaluator"], ()))
+        pictures = (
+            NOTHING
+            if last["evaluator"] in OWN_SECTION
+            else gallery(folder, _DRAWN.get(last["evaluator"], ()))
+        )
         yield Evaluated(
             display_name(name),
             figures(name, records, run.classes),
@@ -185,7 +191,10 @@ def _environment(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "packages", ", ".join(f"{name} {version}" for name, version in packages.items())
     foreign = [p for p in record.get("plugins") or () if p.get("origin") != "built-in"]
     if foreign:
-        yield "plugins", ", ".join(f"{p.get('name')} {p.get('version') or p.get('sha256') or ''}" for p in foreign)
+        yield (
+            "plugins",
+            ", ".join(f"{p.get('name')} {p.get('version') or p.get('sha256') or ''}" for p in foreign),
+        )
 
 
 def _environment_short(record: Mapping[str, Any]) -> str:

@@ -123,6 +123,7 @@ def test_one_head_for_all_images_is_worse_than_the_best_of_each(tmp_path: Path) 
     assert found["jaccard_fixed_60"] < found["jaccard_best_60"] - 0.2
 
 
+@pytest.mark.slow  # draws the picture several times
 def test_images_without_an_object_are_left_out(tmp_path: Path) -> None:
     pictures = scenes(4)
     alone = asked(pictures, Bright(), tmp_path).metrics
@@ -130,8 +131,8 @@ def test_images_without_an_object_are_left_out(tmp_path: Path) -> None:
     more.images = torch.cat([pictures.images, pictures.images[:3]])
     assert pictures.masks is not None
     more.masks = torch.cat([pictures.masks, torch.zeros(3, SIDE, SIDE, dtype=torch.bool)])
-    for keys in ({"whole": True}, {"whole": False}):
-        found = asked(more, Bright(), tmp_path, **keys)
+    for whole in (True, False):
+        found = asked(more, Bright(), tmp_path, whole=whole)
         assert found.metrics == alone
         assert "3 of 7 images are left out: unreadable, or without an object" in found.notes
     more.masks = torch.zeros(7, SIDE, SIDE, dtype=torch.bool)
@@ -164,6 +165,7 @@ def small_vit(seed: int = 0, **shape: Any) -> Backbone:
     ).eval()
 
 
+@pytest.mark.slow  # draws the picture several times
 def test_untrained_networks_stand_beside(tmp_path: Path) -> None:
     net = small_vit()
     before = {k: v.clone() for k, v in net.state_dict().items()}
@@ -184,6 +186,7 @@ def test_a_network_that_cannot_be_drawn_again_is_told(tmp_path: Path) -> None:
     assert "no untrained network stands beside: this one cannot be built again by its name" in found.notes
 
 
+@pytest.mark.slow  # draws the picture several times
 def test_another_run_stands_beside(tmp_path: Path) -> None:
     shape = {"embed_dim": 16, "depth": 1, "num_heads": 2, "patch_size": 8}
     other = small_vit(1, patch_size=8)

@@ -119,7 +119,7 @@ def test_the_share_on_objects_is_the_oracles(kind: str) -> None:
     got = Truth(views(objects)).share_on_object(attention)
     for image, label in enumerate(objects.numpy()):
         heads = [oracle.share_on_object(head.numpy(), label) for head in attention[image]]
-        assert_close(got[image], np.mean(heads))
+        assert_close(got[image], float(np.mean(heads)))
     if kind == "even":
         counted = (objects != oracle.VOID).sum((1, 2))
         assert_close(got, ((objects > 0) & (objects != oracle.VOID)).sum((1, 2)) / counted.double())

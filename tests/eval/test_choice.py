@@ -29,7 +29,7 @@ def test_only_steps_with_both_answers_count_and_the_last_answer_rules() -> None:
         evaluated(50, "knn", top1_k20=0.1),
         evaluated(100, "knn", top1_k20=0.2),
         evaluated(100, "health", rankme=7.0),
-        evaluated(200, "health", rankme=9.0, lidar=None),
+        evaluated(200, "health", rankme=9.0, alignment=None),
         evaluated(200, "knn", top1_k20=0.5),
         evaluated(100, "knn", top1_k20=0.3),
         {"kind": "health", "step": 100, "verdict": "healthy"},
@@ -40,7 +40,7 @@ def test_only_steps_with_both_answers_count_and_the_last_answer_rules() -> None:
     assert found.numbers["rankme"] == (7.0, 9.0)
     assert found.numbers["loss"][0] == 3.0  # of steps 51 to 100
     assert math.isnan(found.numbers["loss"][1])
-    assert math.isnan(found.numbers["lidar"][1])
+    assert math.isnan(found.numbers["alignment"][1])
 
 
 def test_rank_correlations_are_the_textbooks() -> None:
@@ -80,7 +80,7 @@ def test_between_runs_by_their_last_checkpoint() -> None:
     runs = [run([0.9, a], uniformity=[0, u]) for a, u in ((0.1, -1.0), (0.2, -2), (0.4, -4), (0.3, -3))]
     assert worth(runs, "uniformity").between.value == pytest.approx(1)
     assert math.isnan(worth(runs[:2], "uniformity").between.value)
-    assert math.isnan(worth(runs, "lidar").between.value)
+    assert math.isnan(worth(runs, "alignment").between.value)
 
 
 def test_the_table_has_what_was_measured_best_first() -> None:

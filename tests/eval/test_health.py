@@ -24,7 +24,6 @@ from sslkit.eval.health import (
     alpha_req,
     dead_dimensions,
     feature_std,
-    lidar,
     rankme,
     uniformity,
 )
@@ -157,22 +156,6 @@ def test_alpha_of_too_few_components_is_not_a_number(x: Tensor) -> None:
     assert math.isnan(float(alpha_req(x)))
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_lidar_is_the_papers(dtype: torch.dtype) -> None:
-    views = features(40, 6, dtype=dtype)[:, None] + features(40 * 5, 6, dtype=dtype).view(40, 5, 6) / 3
-    got = lidar(views)
-    assert got.dtype == dtype
-    assert_close(got, oracle.lidar(views.double().numpy()), tolerance=(1e-6, 0))
-
-
-def test_lidar_does_not_count_what_views_change() -> None:
-    """Six dimensions, of which four differ among images and two among views."""
-    torch.manual_seed(0)
-    images, noise = torch.randn(400, 1, 6, dtype=torch.float64), torch.randn(400, 6, 6, dtype=torch.float64)
-    here = torch.tensor([1.0, 1, 1, 1, 0, 0])
-    assert 3.8 < float(lidar(images * here + noise * (0.02 + 5 * (1 - here)))) < 4.05
-
-
 def test_spread_and_dead_dimensions() -> None:
     x = features(500, 16) - 0.5
     assert float(dead_dimensions(x)) == 0
@@ -300,12 +283,6 @@ def test_a_network_without_an_answer_is_dead(tmp_path: Path) -> None:
     assert math.isnan(found["alpha_req"])
 
 
-def test_too_many_dimensions_leave_lidar_out(tmp_path: Path) -> None:
-    found = asked(torch.randn(24, 3, 24, 24), small(24), tmp_path, views=2)
-    assert "lidar" not in found.metrics
-    assert found.notes == ("LiDAR is left out: 24 images x 2 views are too few for 24 dimensions",)
-
-
 def test_too_few_images_are_said_so(tmp_path: Path) -> None:
     found = asked(torch.randn(19, 3, 24, 24), small(), tmp_path)
     assert found.metrics == {}
@@ -314,9 +291,9 @@ def test_too_few_images_are_said_so(tmp_path: Path) -> None:
 
 def test_at_most_so_many_images(tmp_path: Path) -> None:
     images = torch.randn(60, 3, 24, 24)
-    found = asked(images, small(), tmp_path, images=30, views=2)
+    found = asked(images, small(), tmp_path, images=30)
     assert set(found.counts.values()) == {30}
-    assert found.metrics["rankme"] == asked(images[::2], small(), tmp_path, views=2).metrics["rankme"]
+    assert found.metrics["rankme"] == asked(images[::2], small(), tmp_path).metrics["rankme"]
 
 
 @pytest.mark.parametrize("keys", [{"images": 19}, {"views": 3}, {"views": 0}])

@@ -82,7 +82,7 @@ def test_ranks_are_those_of_sorted_cosines() -> None:
         cosine = {j: float(crops[i] @ wholes[j]) for j in group}
         nearer = sum(c > cosine[i] + 1e-9 for c in cosine.values())
         equal = sum(abs(c - cosine[i]) < 1e-9 for j, c in cosine.items() if j != i)
-        assert (found.nearer[i], found.equal[i]) == (nearer, equal)
+        assert (int(found.nearer[i]), int(found.equal[i])) == (nearer, equal)
         assert found.top1[i] == (0 if nearer else 1 / (1 + equal))
         assert cosine[int(found.nearest[i])] == pytest.approx(max(cosine.values()))
         assert float(found.reciprocal[i]) == pytest.approx(1 / np.mean([1 + nearer, 1 + nearer + equal]))

@@ -1,8 +1,8 @@
 """Label-free health of features in float64, term by term from the papers' definitions.
 
 RankMe: Garrido et al. 2023, equations 1 and 2. Alignment and uniformity: Wang & Isola 2020, section 4.1.
-alpha-ReQ: Agrawal et al. 2022, section 3 (a weighted line through log eigenvalue against log rank). LiDAR:
-Thilak et al. 2023, equations 1 to 4. NMI, ARI: Vinh et al. 2010, Hubert & Arabie 1985.
+alpha-ReQ: Agrawal et al. 2022, section 3 (a weighted line through log eigenvalue against log rank). NMI,
+ARI: Vinh et al. 2010, Hubert & Arabie 1985.
 """
 
 import math
@@ -55,17 +55,6 @@ def alpha(features: Array, first: int, last: int) -> float:
         w=[1 / math.sqrt(r) for r in ranks],  # numpy squares its weights
     )
     return -float(slope)
-
-
-def lidar(views: Array) -> float:
-    centres = views.mean(1)
-    within = sum(np.outer(v - c, v - c) for c, vs in zip(centres, views, strict=True) for v in vs)
-    within = within / (views.shape[0] * views.shape[1]) + 1e-4 * np.eye(views.shape[2])
-    between = np.cov(centres.T, bias=True)
-    eigenvalues, vectors = np.linalg.eigh(within)
-    root = vectors @ np.diag(eigenvalues**-0.5) @ vectors.T
-    found = np.clip(np.linalg.eigvalsh(root @ between @ root), 0, None)
-    return effective_rank([float(value / found.sum()) for value in found])
 
 
 def entropy(labels: Sequence[int]) -> float:

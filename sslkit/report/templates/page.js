@@ -16,7 +16,7 @@
     return element;
   };
   // Plotly reads tags and entities in strings, and names come from the user's files.
-  const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
   const told = (value) => Number(value).toLocaleString("en");
 
   // --- light and dark
@@ -135,10 +135,11 @@
       const colours = palette();
       colourLegend(plot, colours);
       const level = chart.level;
+      const few = chart.lines.every((line) => line.x[line.x.length - 1] - line.x[0] < 6);
       const range = linked.range || null;
       Plotly.react(plot, curveTraces(chart, colours), layout({
         hovermode: "x unified",
-        xaxis: { tickformat: ",d", nticks: 6, ...(range ? { range } : {}) },
+        xaxis: { tickformat: ",d", ...(few ? { dtick: 1 } : { nticks: 6 }), ...(range ? { range } : {}) },
         yaxis: chart.log
           ? { type: "log", dtick: 1, tickformat: "~g" }
           : { rangemode: chart.zero ? "tozero" : "normal", nticks: 6, exponentformat: "power" },
@@ -292,7 +293,7 @@
       Plotly.react(scatter, traces, layout({
         hovermode: "closest", hoverdistance: 14, margin: { l: 8, r: 8, t: 34, b: 8 }, showlegend: legend,
         legend: { orientation: "h", x: 0, y: 0, yanchor: "top", font: { size: 11, color: style("--quiet") }, itemclick: false, itemdoubleclick: false, itemsizing: "constant" },
-        xaxis: bare, yaxis: { ...bare, scaleanchor: "x" },
+        xaxis: bare, yaxis: bare,
       }), CONFIG);
     };
     const show = (i) => {
