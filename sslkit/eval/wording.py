@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from textwrap import fill
+from textwrap import wrap
 from typing import Any
 
 from sslkit.core.evaluator import Result
@@ -44,7 +44,9 @@ def _result(result: Result, width: int) -> Iterator[str]:
     if result.metrics:
         yield from _table([HEADINGS, *(_row(result, key) for key in result.metrics)], width)
     for note in result.notes:
-        yield fill(note, max(width, 40), initial_indent="  ", subsequent_indent="  ", break_long_words=False)
+        yield from wrap(
+            note, max(width, 40), initial_indent="  ", subsequent_indent="  ", break_long_words=False
+        )
     for title, path in {**result.figures, **result.tables}.items():
         yield f"  {title}: {path}"
 

@@ -88,8 +88,9 @@ def _features(
     if not _has_weights(directory):
         missing.append(Missing("map and neighbours", "no checkpoint was written"))
         return None
+    limits = Limits(seconds=seconds)
     try:
-        found = features_of(*_opened(directory, path), Limits(seconds=seconds))
+        found = features_of(*_opened(directory, path), limits)
     except NoFeatures as reason:
         why = str(reason)
     except SslkitError as error:
@@ -97,7 +98,7 @@ def _features(
     except Exception as error:  # whatever is wrong with them, the rest of the page stands
         why = f"{type(error).__name__}: {error}".partition("\n")[0]
     else:
-        if found["images"] < found["of"] and math.isfinite(seconds):
+        if found["images"] < min(found["of"], limits.held_out):
             told = f"of {found['images']:,} of {found['of']:,} held-out images"
             missing.append(Missing("map and neighbours", f"{told}, to save time", _report(path)))
         return found

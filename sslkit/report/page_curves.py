@@ -106,8 +106,8 @@ def invariance(path: Path) -> list[dict[str, Any]] | None:
             line = lines.setdefault(row["operation"], {"label": row["operation"], **empty})
             line["x"].append(strength)
             line["y"].append(similarity)
-            line["low"].append(_cell(row, "low"))
-            line["high"].append(_cell(row, "high"))
+            line["low"].append(_cell(row, "similarity_low"))
+            line["high"].append(_cell(row, "similarity_high"))
     return list(lines.values()) or None
 
 

@@ -152,6 +152,7 @@
   // --- invariance
   if (data.invariance) {
     const lines = data.invariance;
+    const off = (ends, middles) => ends.map((end, i) => (end === null ? 0 : Math.abs(end - middles[i])));
     const plot = frame($("invariance-chart"), { title: "Similarity of the features", unit: "cosine, to those of the unchanged image", lines: lines.map((line) => line.label) });
     register(plot, () => {
       const colours = palette();
@@ -159,7 +160,9 @@
       Plotly.react(plot, lines.map((line, i) => ({
         x: line.x, y: line.y, name: plain(line.label), mode: "lines+markers", type: "scatter",
         line: { color: colours[i % colours.length], width: 2, dash: line.trained ? "solid" : "dash" },
-        marker: { size: 6, symbol: SYMBOLS[Math.floor(i / colours.length) % SYMBOLS.length] },
+        marker: { size: 6, symbol: SYMBOLS[Math.floor(i / colours.length) % SYMBOLS.length], color: colours[i % colours.length] },
+        error_y: { type: "data", symmetric: false, array: off(line.high, line.y), arrayminus: off(line.low, line.y), width: 0, thickness: 1 },
+        hovertemplate: "%{y:.3f} at %{x:.2~f}<extra>" + plain(line.label) + "</extra>",
       })), layout({ hovermode: "closest", xaxis: { title: { text: "strength, of that in training" } } }), CONFIG);
     });
   }
