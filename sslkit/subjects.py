@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,11 @@ def _subject(loaded: Loaded, directory: RunDirectory, path: Path) -> tuple[Subje
         names = ", ".join(p.name for p in checkpoints(directory.checkpoints)) or "none"
         raise RunError(f"{newest} cannot be read: {problem}\n  valid: {names}")
     setup = directory.read_record().get("setup")
-    if setup is None:
-        raise RunError(f"{directory.record} is missing or damaged, and says how the method was built")
+    if set(setup or ()) != {f.name for f in fields(Facts)}:
+        raise RunError(
+            f"{directory.record} does not say how the method was built: it is damaged, or of an older sslkit"
+            f"\n  its backbone alone can be evaluated: sslkit eval {directory.path / FILE_NAME}"
+        )
     method = build_method(loaded.recipe, loaded.registry, Facts(**setup), load_weights=False)
     checkpoint.load_method(method, newest)
     step = json.loads((newest / "state.json").read_text())["step"]

@@ -20,10 +20,7 @@ def vit() -> Backbone:
         channels=3,
         image_size=16,
         drop_path_rate=0.0,
-        patch_size=4,
-        embed_dim=16,
-        depth=1,
-        num_heads=2,
+        args={"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2},
     )
 
 
@@ -71,7 +68,7 @@ def test_the_pictures_of_other_images_are_left_alone(vit: Backbone, tmp_path: Pa
 
 
 def test_fewer_images_than_asked_for_and_one_channel(tmp_path: Path) -> None:
-    net = timm_backbone("resnet18", channels=1, image_size=32, drop_path_rate=0.0)
+    net = timm_backbone("test_resnet", channels=1, image_size=32, drop_path_rate=0.0)
     ask(net, pictures(2, channels=1), tmp_path, 0)
     (frame,) = read_frames(tmp_path)
     assert len(frame.maps) == 2

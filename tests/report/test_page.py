@@ -1,7 +1,10 @@
 """What stands on the page, without a browser."""
 
+import base64
+import io
 import json
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,12 @@ import pytest
 import torch
 from hand_runs import write_run
 from image_sets import Pictures
+from PIL import Image
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.evaluator import EvalData
 from sslkit.errors import RunError
+from sslkit.eval.timeline import Frame
 from sslkit.report.page import write_page
 from sslkit.report.page_attention import attention_over_time, heat_strip
 from sslkit.report.page_curves import constants, curves, drawn, invariance
@@ -174,10 +179,6 @@ def test_invariance_takes_what_it_knows(tmp_path: Path) -> None:
 
 
 def test_an_even_map_is_dark_and_a_peak_is_bright() -> None:
-    import io
-
-    from PIL import Image
-
     maps = np.ones((2, 4, 4), np.float32)
     maps[1, 0, 0] = 100
     with Image.open(io.BytesIO(heat_strip(maps, 4.0))) as image:
@@ -187,8 +188,6 @@ def test_an_even_map_is_dark_and_a_peak_is_bright() -> None:
 
 
 def test_frames_after_the_last_step_are_left_out(tmp_path: Path) -> None:
-    from sslkit.eval.timeline import Frame
-
     for step in (0, 10, 20):
         Frame(step, np.ones((2, 3, 3), np.float32), is_attention=True).write(tmp_path / "timeline")
     assert attention_over_time(tmp_path, 10) is None, "without the images"
@@ -199,11 +198,6 @@ def test_frames_after_the_last_step_are_left_out(tmp_path: Path) -> None:
 
 
 def test_a_sheet_is_row_by_row() -> None:
-    import base64
-    import io
-
-    from PIL import Image
-
     greys = np.array([0, 50, 100, 150, 200], np.uint8)
     found = sheet(np.broadcast_to(greys[:, None, None, None], (5, 16, 16, 3)))
     with Image.open(io.BytesIO(base64.b64decode(found.source.partition(",")[2]))) as image:
@@ -226,16 +220,18 @@ def test_a_long_table_is_begun(tmp_path: Path) -> None:
 
 
 class MeanColour(torch.nn.Module):
-    """Features [B, 3]."""
+    """Features [B, 3]; times and plus something."""
+
+    def __init__(self, times: float, plus: float) -> None:
+        super().__init__()
+        self.times, self.plus = times, plus
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.mean((2, 3))
+        return self.times * x.mean((2, 3)) + self.plus
 
 
-def look() -> Look:
-    from contextlib import nullcontext
-
-    backbone: Backbone = MeanColour()  # type: ignore[assignment]
+def look(times: float = 1.0, plus: float = 0.0) -> Look:
+    backbone: Backbone = MeanColour(times, plus)  # type: ignore[assignment]
     return Look(backbone, torch.device("cpu"), nullcontext)
 
 
@@ -272,8 +268,9 @@ def test_a_slow_machine_sees_fewer() -> None:
     assert (found["images"], found["bank"]) == (64, 64)
 
 
-@pytest.mark.parametrize(("value", "why"), [(1.0, "the same features"), (float("nan"), "not finite")])
-def test_collapsed_features_have_no_map(value: float, why: str) -> None:
-    same = Pictures(torch.full((70, 3, 16, 16), value))
+@pytest.mark.parametrize(
+    ("times", "plus", "why"), [(0.0, 1.0, "the same features"), (1.0, float("nan"), "not finite")]
+)
+def test_collapsed_features_have_no_map(times: float, plus: float, why: str) -> None:
     with pytest.raises(NoFeatures, match=why):
-        features_of(look(), EvalData(same, same), Limits())
+        features_of(look(times, plus), EvalData(coloured(70, 1), coloured(70, 2)), Limits())
