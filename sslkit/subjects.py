@@ -109,8 +109,8 @@ def _subject(loaded: Loaded, directory: RunDirectory, path: Path) -> tuple[Subje
     if problem is not None:
         names = ", ".join(p.name for p in checkpoints(directory.checkpoints)) or "none"
         raise RunError(f"{newest} cannot be read: {problem}\n  valid: {names}")
-    setup = directory.read_record().get("setup")
-    if set(setup or ()) != {f.name for f in fields(Facts)}:
+    setup = directory.read_record().get("setup") or {}
+    if set(setup) != {f.name for f in fields(Facts)}:
         raise RunError(
             f"{directory.record} does not say how the method was built: it is damaged, or of an older sslkit"
             f"\n  its backbone alone can be evaluated: sslkit eval {directory.path / FILE_NAME}"

@@ -357,7 +357,7 @@ def test_a_new_run_from_a_checkpoint_of_another(photos: Path, tmp_path: Path) ->
 
 def test_no_run_starts_from_what_is_no_checkpoint(photos: Path, tmp_path: Path) -> None:
     recipe = tiny_recipe(photos)
-    with pytest.raises(RunError, match="no sound checkpoint: state.json is missing"):
+    with pytest.raises(RunError, match=r"no sound checkpoint: state\.json is missing"):
         sslkit.run(recipe, out=tmp_path / "b", start=tmp_path / "nothing", quiet=True)
     assert not (tmp_path / "b").exists()
     first = sslkit.run(recipe, out=tmp_path / "a", quiet=True).run_dir

@@ -9,9 +9,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from sslkit.core.diagnosis import COLLAPSES
 from sslkit.errors import RunError
 from sslkit.recipe.document import read_yaml
-from sslkit.train.health import Verdict
 from sslkit.train.rundir import RunDirectory
 from sslkit.train.trackers import on_own_data, read_records
 
@@ -151,7 +151,7 @@ def read_run(path: Path) -> Run:
             f"{path} has no metrics yet: neither a step nor an evaluation is recorded\n"
             "  leave it out, or wait until it trains"
         )
-    verdicts = [r for r in _in_order(records, "health") if Verdict(str(r.get("verdict"))).is_collapse]
+    verdicts = [r for r in _in_order(records, "health") if r.get("verdict") in COLLAPSES]
     return Run(path, recipe, directory.read_record(), steps, evals, tuple(verdicts))
 
 

@@ -3,6 +3,8 @@
 # N images, q views, n images at a time, G global views, C channels, S side of the canvas, D features
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +18,9 @@ from sslkit.core.randomness import seeded
 from sslkit.data.fit import squashed
 from sslkit.eval.features import eval_mode
 
+if TYPE_CHECKING:
+    from sslkit.recipe.schema import Recipe
+
 AT_A_TIME = 64
 """Images whose views are made together."""
 
@@ -27,8 +32,8 @@ def view_features(backbone: Backbone, images: ImageSet, count: int, context: Eva
     The draws depend on the images' places alone, so that all subjects see the same views.
     """
     recipe = context.recipe
-    augmentation = build_augmentation(recipe, context.registry).to(context.device)
-    most = recipe.data.canvas or augmentation.canvas_size
+    most = recipe.data.canvas or build_augmentation(recipe, context.registry).canvas_size
+    augmentation = build_augmentation(_without_local_crops(recipe), context.registry).to(context.device)
     features = []
     with eval_mode(backbone):
         for number, some in enumerate(_portions(images, context)):
@@ -37,6 +42,14 @@ def view_features(backbone: Backbone, images: ImageSet, count: int, context: Eva
             outputs = backbone(views.flatten(0, 1)).float().cpu()  # [q n, D]
             features.append(outputs.unflatten(0, (count, len(some))).transpose(0, 1))
     return torch.cat(features)
+
+
+def _without_local_crops(recipe: "Recipe") -> "Recipe":
+    """They are not asked for; each view draws from a seed of its own, so that the others stay as they are."""
+    config = recipe.augment.config
+    if not hasattr(config, "local_count"):
+        return recipe
+    return replace(recipe, augment=replace(recipe.augment, config=replace(config, local_count=0)))
 
 
 def _portions(images: ImageSet, context: EvalContext) -> Iterator[list[Sample]]:

@@ -28,4 +28,5 @@ def effective_rank(values: Tensor) -> Tensor:
     if len(values) == 0:
         return values.new_full((), float("nan"))
     p = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + EPSILON  # [m]
-    return torch.special.entr(p).sum().exp()
+    entropy: Tensor = torch.special.entr(p).sum()
+    return entropy.exp()

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from shlex import quote
 from typing import Any
 
+from sslkit.core.diagnosis import COLLAPSES
 from sslkit.errors import RunError
 from sslkit.train import checkpoint
 from sslkit.train.health import Doctor, Verdict
@@ -58,7 +59,7 @@ def was_at_evaluation(record: Mapping[str, Any]) -> bool:
 
 def stop_if_collapsed(record: Mapping[str, Any]) -> None:
     """Raise `RunError` for a health record of a collapse, with what to change and how."""
-    if Verdict(record["verdict"]).is_collapse:
+    if record["verdict"] in COLLAPSES:
         command = f"\n  a new run with it: {record['command']}" if "command" in record else ""
         raise RunError(
             f"{record['verdict']}: {record['cause']}\n  what to change: {record['advice']}{command}"

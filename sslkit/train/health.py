@@ -55,16 +55,6 @@ class Verdict:
         words = (self.advice or "").split()
         return " ".join(map(quote, words)) if words and all("=" in word for word in words) else ""
 
-    @property
-    def is_collapse(self) -> bool:
-        """Whether training on is a waste."""
-        return self.verdict in COLLAPSES
-
-    @property
-    def is_sick(self) -> bool:
-        """Whether something has to be changed."""
-        return self.is_collapse or self.verdict == "diverging"
-
 
 EARLY = Verdict("not learning yet", evidence=f"fewer than {FEWEST_STEPS} steps are too few to tell")
 
