@@ -3,6 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ MOST_POINTS = 1500
 
 def drawn(records: Sequence[Mapping[str, Any]], prototypes: int | None, chance: float | None) -> list[Panel]:
     """What `curves.png` shows, the loss and the evaluations first."""
-    found = panels(records, prototypes, chance)
+    found = [_over_time(panel) for panel in panels(records, prototypes, chance)]
     return sorted(found, key=lambda panel: not (panel.title == "Loss" or panel.is_share))
+
+
+def _over_time(panel: Panel) -> Panel:
+    """Without evaluations that were made but once, where others were made more often."""
+    often = {label: line for label, line in panel.lines.items() if len(line[0]) > 1}
+    return replace(panel, lines=often) if panel.is_share and often else panel
 
 
 def curves(found: Sequence[Panel]) -> list[dict[str, Any]]:
@@ -98,6 +105,7 @@ def invariance(path: Path) -> list[dict[str, Any]] | None:
                 continue
             empty: dict[str, Any] = {
                 "trained": _is_true(row.get("trained")),
+                "meaning": row.get("meaning") or "",
                 "x": [],
                 "y": [],
                 "low": [],

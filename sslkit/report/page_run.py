@@ -1,26 +1,37 @@
 """What a run directory says of its run, read back for the page."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sslkit.train.rundir import RunDirectory
-from sslkit.train.wording import clock, counted, display_name, knn_key, number, percent
+from sslkit.train.wording import clock, counted, knn_key, number, percent
 
-SHARES = (
-    *("top", "instance_top", "accuracy", "map", "micro_ap", "jaccard", "corloc", "precision", "recall"),
-    *("nmi", "ari", "hungarian", "same_", "object_", "used", "score"),
+SHARE = re.compile(
+    r"(^|_)(top\d|accuracy|map|micro_ap|jaccard|corloc|precision|recall|on_object|knn|retrieved|gain|nmi"
+    r"|hungarian|purity|majority|object|ground)(_|\d|$)"
 )
-"""How keys of numbers in [0, 1] start that are read in per cent."""
+"""What keys of numbers hold that are read in per cent, as far as they are in [-1, 1]."""
 CHANCE = {("patch_game", "accuracy"): 0.5}
 """What guessing reaches where the classes do not say it."""
-MOST_HEADLINES = 8
+MOST_HEADLINES = 9
 FIRST = ("knn", "linear", "retrieval", "copies", "attention", "patch_game")
-"""Evaluators in the order of their headlines; the others follow."""
+"""Evaluators in their order; the others follow."""
+HEADLINES = {
+    "linear": ("top1", "Linear classifier, class"),
+    "retrieval": ("map_class", "Retrieval, mAP by class"),
+    "attention": ("jaccard_best_60", "Attention masks, Jaccard of the best head"),
+    "health": ("rankme", "RankMe"),
+    "prototypes": ("used", "Prototypes in use"),
+    "patch_game": ("accuracy", "Patch discrimination"),
+    "invariance": None,
+}
+"""By evaluator the number that it is told by, and its name; None: none. Of others the first number."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +123,9 @@ class Figure:
     def told(self, value: float | None) -> str:
         if value is None:
             return "not finite"
-        return percent(value) if self.is_share else number(value)
+        if self.is_share:
+            return percent(value)
+        return f"{value:,.0f}" if value == round(value) and abs(value) < 1e15 else number(value)
 
     @property
     def interval(self) -> str:
@@ -124,7 +137,7 @@ class Figure:
     @property
     def bar(self) -> dict[str, float | None] | None:
         """Positions on a scale of 0 to 100."""
-        if not self.is_share or self.value is None:
+        if not self.is_share or self.value is None or self.value < 0:
             return None
         places = {"low": self.low, "high": self.high, "untrained": self.untrained, "chance": self.chance}
         known = {name: None if x is None else round(100 * x, 2) for name, x in places.items()}
@@ -143,7 +156,7 @@ def _figure(
 ) -> Figure:
     value = _finite(last["metrics"][key])
     low, high = ((last.get("intervals") or {}).get(key) or (None, None))[:2]
-    is_share = key.startswith(SHARES) and value is not None and 0 <= value <= 1
+    is_share = SHARE.search(key) is not None and value is not None and -1 <= value <= 1
     return Figure(
         label=key,
         value=value,
@@ -151,7 +164,7 @@ def _figure(
         low=_finite(low),
         high=_finite(high),
         count=(last.get("counts") or {}).get(key),
-        untrained=_finite(before.get(key)),
+        untrained=_finite(before.get(key, last["metrics"].get(f"random_{key}"))),
         chance=_chance(last["evaluator"], key, classes),
         dataset=str(last.get("dataset", "")),
     )
@@ -169,26 +182,24 @@ def headlines(run: Run) -> list[Figure]:
     for name, records in run.evals().items():
         by_key = {figure.label: figure for figure in figures(name, records, run.classes)}
         for key, label in _told_by(records[-1]):
-            chosen.append(_labelled(by_key[key], f"{display_name(name)}{label}"))
+            where = name.removeprefix(records[-1]["evaluator"])
+            chosen.append(replace(by_key[key], label=f"{label}{where}"))
     return chosen[:MOST_HEADLINES]
 
 
 def _told_by(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    metrics = record["metrics"]
-    if record["evaluator"] != "knn":
-        for key in list(metrics)[:1]:
-            yield key, f", {key.replace('_', ' ')}"
+    """Keys of a record's numbers, and what they are called."""
+    name, metrics = record["evaluator"], record["metrics"]
+    if name == "knn":
+        for start, what in (("top1_k", "class"), ("instance_top1_k", "the very object")):
+            key = knn_key(metrics, start)
+            if key is not None:
+                yield key, f"kNN, {what} (k = {key.removeprefix(start)})"
         return
-    for start, what in (("top1_k", "class"), ("instance_top1_k", "the very object")):
-        key = knn_key(metrics, start)
-        if key is not None:
-            yield key, f", {what} (k = {key.removeprefix(start)})"
-
-
-def _labelled(figure: Figure, label: str) -> Figure:
-    from dataclasses import replace
-
-    return replace(figure, label=label)
+    first = next(iter(metrics), "")
+    chosen = HEADLINES.get(name, (first, f"{name}, {first.replace('_', ' ')}"))
+    if chosen is not None and metrics:
+        yield chosen if chosen[0] in metrics else (first, f"{name}, {first.replace('_', ' ')}")
 
 
 def _finite(value: Any) -> float | None:

@@ -37,8 +37,7 @@ def size(path: Path) -> tuple[int, int]:
 
 
 def titles(records: list[dict[str, Any]], prototypes: int | None = None) -> list[str]:
-    steps = [record for record in records if record["kind"] == "step"]
-    return [p.title for p in curves._panels(steps, records, prototypes, None) if not p.is_empty]
+    return [panel.title for panel in curves.panels(records, prototypes)]
 
 
 def test_a_picture_of_sensible_size(tmp_path: Path) -> None:
@@ -61,15 +60,15 @@ def test_only_what_the_run_has_is_drawn() -> None:
 def test_what_a_method_counts_has_panels_of_its_own() -> None:
     records = [step(n, accuracy=0.5, contrast_accuracy=0.1, key_momentum=0.99) for n in (1, 2)]
     assert titles(records)[-2:] == ["Accuracy in training", "Key momentum"]
-    panel = next(p for p in curves._panels(records, records, None, None) if p.title == "Accuracy in training")
+    panel = next(p for p in curves.panels(records) if p.title == "Accuracy in training")
     assert panel.lines == {"accuracy": ([1, 2], [0.5, 0.5]), "contrast accuracy": ([1, 2], [0.1, 0.1])}
 
 
 def test_ln_k_only_where_the_loss_is_a_cross_entropy_over_prototypes() -> None:
-    loss = curves._panels(DINO, DINO, 4096, None)[0]
+    loss = curves.panels(DINO, 4096)[0]
     assert loss.level == (math.log(4096), "ln 4,096 = 8.32")
     plain = [step(1)]
-    assert curves._panels(plain, plain, 4096, None)[0].level is None
+    assert curves.panels(plain, 4096)[0].level is None
 
 
 def test_evaluations_start_before_training_and_the_later_of_two_counts() -> None:

@@ -97,7 +97,7 @@ def test_a_number_stands_beside_its_interval_and_count(tmp_path: Path) -> None:
         "counts": {"top1": 60},
     }
     knn, linear = headlines(read_run(write_run(tmp_path / "a", more=[last])))
-    assert (knn.label, linear.label) == ("kNN, class (k = 10)", "linear, top1")
+    assert (knn.label, linear.label) == ("kNN, class (k = 10)", "Linear classifier, class")
     assert linear.interval == "70.0 to 90.0 %"
     assert linear.count == 60
     assert linear.bar is not None

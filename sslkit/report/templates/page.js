@@ -149,21 +149,27 @@
     register(plot, draw, () => { linked.push(plot); plot.on("plotly_relayout", (event) => follow(plot, event)); });
   });
 
-  // --- invariance
+  // --- invariance: one small chart an operation, all of one height
   if (data.invariance) {
-    const lines = data.invariance;
     const off = (ends, middles) => ends.map((end, i) => (end === null ? 0 : Math.abs(end - middles[i])));
-    const plot = frame($("invariance-chart"), { title: "Similarity of the features", unit: "cosine, to those of the unchanged image", lines: lines.map((line) => line.label) });
-    register(plot, () => {
-      const colours = palette();
-      colourLegend(plot, colours);
-      Plotly.react(plot, lines.map((line, i) => ({
-        x: line.x, y: line.y, name: plain(line.label), mode: "lines+markers", type: "scatter",
-        line: { color: colours[i % colours.length], width: 2, dash: line.trained ? "solid" : "dash" },
-        marker: { size: 6, symbol: SYMBOLS[Math.floor(i / colours.length) % SYMBOLS.length], color: colours[i % colours.length] },
-        error_y: { type: "data", symmetric: false, array: off(line.high, line.y), arrayminus: off(line.low, line.y), width: 0, thickness: 1 },
-        hovertemplate: "%{y:.3f} at %{x:.2~f}<extra>" + plain(line.label) + "</extra>",
-      })), layout({ hovermode: "closest", xaxis: { title: { text: "strength, of that in training" } } }), CONFIG);
+    const lowest = Math.min(0.5, ...data.invariance.flatMap((line) => line.y));
+    data.invariance.forEach((line) => {
+      const plot = frame($("invariance-charts"), { title: line.label, lines: [line.label] });
+      plot.setAttribute("role", "img");
+      plot.setAttribute("aria-label", `similarity as ${line.label} grows: ${line.y.map((y) => y.toFixed(2)).join(", ")}`);
+      plot.after(make("p", "meaning", [line.trained ? "" : "not trained on", line.meaning && `1: ${line.meaning}`].filter(Boolean).join("; ")));
+      register(plot, () => {
+        const colour = line.trained ? palette()[0] : style("--quiet");
+        Plotly.react(plot, [{
+          x: line.x, y: line.y, mode: "lines+markers", type: "scatter", marker: { size: 6, color: colour },
+          line: { color: colour, width: 2, dash: line.trained ? "solid" : "dash" },
+          error_y: { type: "data", symmetric: false, array: off(line.high, line.y), arrayminus: off(line.low, line.y), width: 0, thickness: 1.5 },
+          hovertemplate: "%{y:.3f} at %{x:.2~f}<extra></extra>",
+        }], layout({
+          hovermode: "closest", margin: { l: 8, r: 10, t: 8, b: 8 },
+          xaxis: { range: [-0.1, Math.max(1, ...line.x) + 0.1], nticks: 4 }, yaxis: { range: [lowest - 0.05, 1.05], nticks: 4 },
+        }), { ...CONFIG, displayModeBar: false });
+      });
     });
   }
 
