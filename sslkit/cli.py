@@ -114,7 +114,7 @@ def run(
             "resume": resume,
         }
         if dry_run:
-            _print_plan(door.dry_run(recipe, overrides or (), **chosen))
+            _print_plan(door.dry_run(recipe, overrides or (), start=start, **chosen))
             return
         raise typer.Exit(door.run(recipe, overrides or (), start=start, **chosen).exit_code)
 

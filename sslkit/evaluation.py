@@ -64,9 +64,16 @@ class Evaluation:
                 self.figures |= result.figures
                 if result.metrics:
                     yield eval_record(step, name, self.data.test, result)
-            elif name not in self.told:
-                self.told.add(name)
-                yield {"kind": "note", "text": f"{name} is skipped: {result.reason}"}
+                else:
+                    yield from self._note(name, " ".join(result.notes))
+            else:
+                yield from self._note(name, f"{name} is skipped: {result.reason}")
+
+    def _note(self, name: str, text: str) -> Iterator[dict[str, Any]]:
+        """Once for each evaluator."""
+        if text and name not in self.told:
+            self.told.add(name)
+            yield {"kind": "note", "text": text}
 
     def keep(self, evaluator: str, metrics: Mapping[str, float]) -> None:
         """Remember an evaluator's numbers as the last."""

@@ -20,6 +20,7 @@ from sslkit.session import RunResult, prepare
 from sslkit.stations import build_evaluators, open_eval_sets, training_images
 from sslkit.subjects import Asked, ask
 from sslkit.summary import start_record
+from sslkit.train import checkpoint
 from sslkit.train.checkpoint import checkpoints
 from sslkit.train.distributed import Place, is_first_process, process_group
 from sslkit.train.precision import compute_dtype
@@ -57,8 +58,7 @@ def run(
         SslkitError: the recipe, a plugin or the data are not right, or the training failed.
     """
     how = {"variant": variant, "plugins": plugins, "no_plugins": no_plugins}
-    if resume and start is not None:
-        raise RunError("a run either goes on (--resume) or starts from another one's checkpoint (--from)")
+    _check_start(start, resume=resume)
     loaded, directory = _chosen(recipe, overrides, out, resume=resume, **how)
     with process_group(loaded.recipe.runtime) as place, stop_request() as stop:
         resumes = start is not None or (resume and bool(checkpoints(directory.checkpoints)))
@@ -74,6 +74,7 @@ def dry_run(
     *,
     out: str | Path | None = None,
     resume: bool = False,
+    start: str | Path | None = None,
     **how: Any,
 ) -> Record:
     """The record that `run`, given the same, would start with; after its checks, with nothing written.
@@ -81,13 +82,26 @@ def dry_run(
     Raises:
         SslkitError: as `run` would, before it trains.
     """
+    _check_start(start, resume=resume)
     loaded, directory = _chosen(recipe, overrides, out, resume=resume, **how)
     with process_group(loaded.recipe.runtime) as place:
         session = prepare(loaded, place, StopRequest())
         session.directory = directory
         if resume:
             session.load_newest()
+        if start is not None:
+            checkpoint.load(session.trainer.state, Path(start))
+            session.first_step = session.step
         return start_record(session)
+
+
+def _check_start(start: str | Path | None, *, resume: bool) -> None:
+    """On all processes, before anything is built: a checkpoint to start from is sound."""
+    if start is None:
+        return
+    if resume:
+        raise RunError("a run either goes on (--resume) or starts from another one's checkpoint (--from)")
+    checkpoint.check_sound(Path(start))
 
 
 def _chosen(

@@ -187,6 +187,9 @@ class Session:
         else:
             checkpoint.load(self.trainer.state, path)
             self.first_step = self.step
+            remembered = checkpoint.doctor_of(path)
+            if remembered is not None and self.forked_from is None:  # another recipe starts anew
+                self.checkup.load(remembered)
 
     def _write_beginning(self, quiet: bool, *, resume: bool) -> None:
         directory = self.directory
@@ -224,13 +227,11 @@ class Session:
         self.trackers = Trackers(JsonLines(self.directory.metrics), others)
 
     def _read_past(self) -> None:
-        """What the steps before a resume told: the health window, evaluations, skipped images."""
+        """What was evaluated before a resume."""
+        self.best.load(self.directory.read_record().get("best"), until=self.step)
         for record in on_own_data(read_records(self.directory.metrics)):
-            if record["kind"] == "step":
-                self.checkup.see(record)
-            elif record["kind"] == "eval":
+            if record["kind"] == "eval":
                 self.evaluation.keep(record["evaluator"], record["metrics"])
-                self.best.see(record)
             elif was_at_evaluation(record):
                 self.looked.add(record["step"])
 
@@ -259,7 +260,7 @@ class Session:
     def _start(self) -> None:
         self.trackers.log(start_record(self))
         self._notify("sslkit_run_started", recipe=self.recipe, run_dir=self.directory.path)
-        if self.step == 0 or self.forked_from is not None:
+        if self.step == 0 or not self.evaluation.metrics:  # at the beginning, also of a run with --from
             self._evaluate()
         elif self._is_due(self.trainer.progress(), None, self.recipe.eval.every_epochs):
             self._look()  # unless it was done before the stop
@@ -347,6 +348,7 @@ class Session:
                 self.directory.checkpoints,
                 keep=self.recipe.checkpoint.keep,
                 spare=self.checkup.spared(),
+                doctor=self.checkup.state(),
             )
             self.directory.update_record(step=self.step, peak_memory_mib=self._peak_memory())
         barrier()
@@ -376,7 +378,7 @@ class Session:
                 self.trackers.log(record)
                 if record["kind"] == "eval" and self.best.see(record):
                     self._save_backbone(BEST)
-                    self.directory.update_record(best={"key": self.best.key, "step": self.best.step})
+                    self.directory.update_record(best=asdict(self.best))
             for title, path in self.evaluation.figures.items():
                 self.trackers.figure(title, path)
             for key, reason in self.evaluation.skipped():

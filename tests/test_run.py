@@ -365,3 +365,18 @@ def test_no_run_starts_from_what_is_no_checkpoint(photos: Path, tmp_path: Path) 
         sslkit.run(recipe, out=tmp_path / "b", start=first / "checkpoints" / "step-00000012", quiet=True)
     with pytest.raises(RunError, match="either goes on"):
         sslkit.run(recipe, out=tmp_path / "a", start=first, resume=True, quiet=True)
+
+
+def test_the_doctor_says_the_same_after_a_resume(photos: Path, tmp_path: Path) -> None:
+    """Also where few steps are logged: what it remembers is in the checkpoint."""
+    recipe = tiny_recipe(photos, optim={"epochs": 20}, runtime={"log_every": 7, "threads": 1})
+    recipe["eval"] = {"resize": 16, "crop": 16, "every_epochs": None, "evaluators": {"knn": None}}
+    words = ["method.center_momentum=1", "method.teacher_temperature=0.001"]
+    whole = go(recipe, *words, out=tmp_path / "a").run_dir
+    go(recipe, *words, "runtime.max_steps=55", out=tmp_path / "b")
+    go(recipe, *words, out=tmp_path / "b", resume=True)
+    told = [[r for r in lines(run, "health") if r["step"] > 55] for run in (whole, tmp_path / "b")]
+    for record in (*told[0], *told[1]):
+        record.pop("command", None)
+    assert told[0] == told[1]
+    assert told[0]

@@ -35,9 +35,14 @@ class Cause:
     """The change to make: overrides that can be pasted, such as "method.center_momentum=0.9"."""
 
 
-def no_ema(key: str, momentum: float) -> tuple[Cause, ...]:
-    """The cause that the target is the learning network itself; none where the momentum is .5 or more."""
-    if momentum >= 0.5:
+def no_ema(**momenta: float) -> tuple[Cause, ...]:
+    """The cause that the target is the learning network itself; none where all momenta are .5 or more.
+
+    `momenta`: EMA momenta by their keys in the method's section.
+    """
+    low = {f"method.{key}": value for key, value in momenta.items() if value < 0.5}
+    if not low:
         return ()
-    text = f"the target is the learning network itself (method.{key}={momentum:g}): no EMA"
-    return (Cause(COLLAPSES, text, f"method.{key}=0.99"),)
+    shown = ", ".join(f"{key}={value:g}" for key, value in low.items())
+    text = f"the target is the learning network itself ({shown}): no EMA"
+    return (Cause(COLLAPSES, text, " ".join(f"{key}=0.99" for key in low)),)

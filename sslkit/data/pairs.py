@@ -2,6 +2,7 @@
 
 # N images of the database, Q queries
 
+import hashlib
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,8 +65,9 @@ class Pairs(Dataset):
         return Sample(image, None, self.key(index), instance=self._instances[index])
 
     def identity(self) -> str | None:
-        """Changes whenever an image or the table does."""
-        return f"{self._how} {self._tree.table_state(self._table)} {self._tree.state(self._images)}"
+        """Changes whenever an image, the table or an original's place in the database does."""
+        places = hashlib.sha256(repr(self._instances).encode()).hexdigest()
+        return f"{self._how} {self._tree.table_state(self._table)} {self._tree.state(self._images)} {places}"
 
 
 def _database(tree: FileTree, folder: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sslkit.core.evaluator import EvalData, Evaluator, ImageSet, Need, Result, Subject
 from sslkit.core.method import Method
-from sslkit.errors import RunError
+from sslkit.errors import DataError, RunError
 from sslkit.eval.features import Context
 
 
@@ -26,8 +26,11 @@ def evaluate(
         lacking = sorted(evaluator.needs - there)
         if lacking:
             yield name, Skipped(_reason(lacking))
-        else:
+            continue
+        try:
             yield name, evaluator(subject, data, replace(context, figures=context.figures / name))
+        except DataError as error:  # too few images, say: no reason to end a run
+            yield name, Skipped(str(error))
 
 
 def check_needs(evaluators: Mapping[str, Evaluator], subject: Subject, data: EvalData) -> None:

@@ -39,7 +39,7 @@ class LinearConfig:
     batch_size: int = 256
     """Images a step, >= 1."""
     held_out: float = 0.1
-    """Share of the training images on which the learning rate is chosen, above 0 to 0.5."""
+    """Share of the training images on which the learning rate is chosen, above 0 to 0.5 (as one in n)."""
     logistic: bool | Literal["auto"] = "auto"
     """Whether scikit-learn's logistic regression is fitted too; auto: where images x features x classes are
     at most 1e8, so that it takes seconds."""

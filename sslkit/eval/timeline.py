@@ -3,6 +3,7 @@
 # N images, C channels, S side of an image, h x w grid of patches
 
 import io
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,7 @@ def read_frames(folder: Path) -> list[Frame]:
     for path in sorted(folder.glob("step-*.npz")):
         try:
             frames.append(Frame.read(path))
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
             continue
     return frames
 

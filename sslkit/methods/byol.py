@@ -50,7 +50,9 @@ class BYOL(Method):
         super().__init__()
         self.config = config
         self.backbone = setup.backbone()
-        self.causes = no_ema("target_momentum", config.target_momentum)
+        self.causes = no_ema(
+            target_momentum=config.target_momentum, target_momentum_end=config.target_momentum_end
+        )
         widths = (self.backbone.embed_dim, config.hidden_dim, config.out_dim)
         self.projector = mlp_head(widths)
         self.predictor = mlp_head((config.out_dim, config.hidden_dim, config.out_dim))

@@ -203,12 +203,13 @@ SAME = 0.005
 def _causes(c: DINOConfig) -> Iterator[Cause]:
     """Settings that collapsed in the paper's ablations or in our own runs (docs/health.md)."""
     gentle = "method.center_momentum=0.9"
-    yield from no_ema("teacher_momentum", c.teacher_momentum)
+    yield from no_ema(teacher_momentum=c.teacher_momentum, teacher_momentum_end=c.teacher_momentum_end)
     if c.teacher_temperature > 0.6 * c.student_temperature:
         text = (
             f"the teacher is too soft (method.teacher_temperature={c.teacher_temperature:g}, the student's is"
         )
-        advice = "method.teacher_temperature=0.04 method.warmup_teacher_temperature=0.04"
+        sharp = f"{0.4 * c.student_temperature:g}"
+        advice = f"method.teacher_temperature={sharp} method.warmup_teacher_temperature={sharp}"
         yield Cause(("uniform collapse", "dead features"), f"{text} {c.student_temperature:g})", advice)
     if c.center_momentum >= 1:
         yield Cause(COLLAPSES, "nothing centres the teacher (method.center_momentum=1)", gentle)

@@ -64,7 +64,7 @@ class MoCoV2(Method):
         self.config = config
         self.backbone = setup.backbone()
         self.chance_loss = math.log(config.queue_size + 1)
-        self.causes = no_ema("key_momentum", config.key_momentum)
+        self.causes = no_ema(key_momentum=config.key_momentum)
         widths = (self.backbone.embed_dim, config.hidden_dim, config.out_dim)
         self.projector = mlp_head(widths, norm=False)
         self.key_backbone = setup.backbone(drop_path_rate=0.0)

@@ -60,7 +60,7 @@ class MoCoV3(Method):
         self.config = config
         self.backbone = setup.backbone()
         self.chance_loss = 4 * config.temperature * math.log(setup.batch_size)  # of one micro-batch
-        self.causes = no_ema("key_momentum", config.key_momentum)
+        self.causes = no_ema(key_momentum=config.key_momentum)
         if config.freeze_patch_projection:
             _freeze_patch_projection(self.backbone)
         hidden = [config.hidden_dim] * (config.projector_layers - 1)

@@ -133,7 +133,7 @@ class CheckpointSection:
     every_epochs: int | None = 1
     """Epochs between checkpoints; null: by steps alone. The end always writes one."""
     keep: int = 2
-    """Newest checkpoints kept, >= 1; while a run is sick, also the last healthy one."""
+    """Newest checkpoints kept, >= 1, beside the last one that the doctor found healthy."""
     best: str | None = None
     """EVALUATOR.METRIC, such as health.rankme (-EVALUATOR.METRIC: less is better): the backbone of the best
     evaluation so far is kept as `backbone_best.safetensors`; null: none (docs/evaluation/choosing.md)."""

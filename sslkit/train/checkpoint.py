@@ -30,15 +30,25 @@ class TrainState:
     """Steps done."""
 
 
-def save(state: TrainState, folder: Path, *, keep: int, spare: Collection[int] = ()) -> Path:
-    """Write `folder/step-XXXXXXXX`; remove all but the `keep` newest and those of the steps in `spare`."""
+def save(
+    state: TrainState,
+    folder: Path,
+    *,
+    keep: int,
+    spare: Collection[int] = (),
+    doctor: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `folder/step-XXXXXXXX`; remove all but the `keep` newest and those of the steps in `spare`.
+
+    `doctor`: what the doctor remembers, JSON-able.
+    """
     target = folder / f"step-{state.step:08d}"
     aside = folder / f".{target.name}.tmp"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     save_file(_own_memory(state.method.state_dict()), aside / FILES[0])
     save_file(_own_memory(_optimizer_tensors(state)), aside / FILES[1])
-    (aside / "state.json").write_text(json.dumps(_state_json(state, aside), indent=1))
+    (aside / "state.json").write_text(json.dumps({**_state_json(state, aside), "doctor": doctor}))
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
     for old in checkpoints(folder)[:-keep]:
@@ -57,16 +67,27 @@ def newest_until(folder: Path, step: int) -> Path | None:
     return next((path for path in reversed(checkpoints(folder)) if step_of(path) <= step), None)
 
 
-def copy_into(source: Path, folder: Path) -> Path:
-    """A checkpoint of another run as the first one of this run; raises `RunError` for one that is damaged."""
-    problem = damage(source)
+def check_sound(path: Path) -> None:
+    """Raise `RunError` for what is no checkpoint, or a damaged one."""
+    problem = damage(path)
     if problem is not None:
         raise RunError(
-            f"{source} is no sound checkpoint: {problem}\n  name one such as RUN/checkpoints/step-00000500"
+            f"{path} is no sound checkpoint: {problem}\n  name one such as RUN/checkpoints/step-00000500"
         )
+
+
+def copy_into(source: Path, folder: Path) -> Path:
+    """A sound checkpoint of another run as the first one of this run."""
     target = folder / source.name
-    shutil.copytree(source, target)
-    return target
+    aside = folder / f".{source.name}.tmp"
+    shutil.copytree(source, aside)
+    return aside.rename(target)
+
+
+def doctor_of(path: Path) -> dict[str, Any] | None:
+    """What the doctor remembered at a checkpoint; None for one that keeps nothing of it."""
+    kept = json.loads((path / "state.json").read_text()).get("doctor")
+    return None if kept is None else dict(kept)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -122,7 +143,8 @@ def load_method(method: nn.Module, path: Path) -> None:
     if wrong := mismatches(saved, own):
         raise RunError(
             f"{path} does not fit this method: {len(wrong)} of {len(own)} tensors are missing, too many or of"
-            f" another shape, such as {', '.join(wrong[:3])}\n  resume with the recipe in the run directory"
+            f" another shape, such as {', '.join(wrong[:3])}\n  resume with the recipe in the run directory;"
+            " a run that starts from a checkpoint has its method and network"
         )
     method.load_state_dict(saved)
 

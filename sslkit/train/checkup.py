@@ -8,7 +8,7 @@ from typing import Any
 from sslkit.core.diagnosis import COLLAPSES
 from sslkit.errors import RunError
 from sslkit.train import checkpoint
-from sslkit.train.health import Doctor, Verdict
+from sslkit.train.health import EVERY, WINDOW, Doctor, Verdict
 from sslkit.train.rundir import RunDirectory
 
 
@@ -19,20 +19,39 @@ class Checkup:
     doctor: Doctor
     directory: RunDirectory
     last_healthy: int = -1
-    """The last step that the doctor called healthy; -1: none yet."""
+    """The last step before which nothing was found; -1: none yet."""
 
     def see(self, record: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take in a step record; a health record for metrics.jsonl where the verdict has changed."""
         before = self.doctor.verdict
         self.doctor.see(record)
         verdict = self.doctor.verdict
-        if verdict.verdict == "healthy":
-            self.last_healthy = record["step"]
-        return self._record(verdict, record["step"]) if verdict.verdict != before.verdict else None
+        if self.doctor.found[-1:] == ["healthy"] and record["step"] % EVERY == 0:
+            self.last_healthy = record["step"] - WINDOW
+        changed = (verdict.verdict, verdict.advice) != (before.verdict, before.advice)
+        return self._record(verdict, record["step"]) if changed else None
 
     def after_evaluation(self, step: int) -> dict[str, Any]:
         """The health record that each evaluation ends with, whatever was said before."""
         return {**self._record(self.doctor.verdict, step), "evaluated": True}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, JSON-able: a resumed run is judged as one that was never stopped."""
+        doctor = self.doctor
+        return {
+            "recent": list(doctor.recent),
+            "first": doctor.first,
+            "found": doctor.found,
+            "verdict": asdict(doctor.verdict),
+            "last_healthy": self.last_healthy,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        doctor = self.doctor
+        doctor.recent.extend(state["recent"])
+        doctor.first, doctor.found = list(state["first"]), list(state["found"])
+        doctor.verdict, self.last_healthy = Verdict(**state["verdict"]), state["last_healthy"]
 
     def spared(self) -> tuple[int, ...]:
         """The step of the last healthy checkpoint, which is kept for a new run to start from."""

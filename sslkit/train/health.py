@@ -82,6 +82,7 @@ class Doctor:
 
     def see(self, record: Mapping[str, Any]) -> None:
         """Take in a step record; judge every few steps, and at once where a number is not finite."""
+        record = {key: value if _is_finite(value) else None for key, value in record.items()}
         self.recent.append(record)
         if len(self.first) < WINDOW:
             self.first.append(record)
@@ -123,8 +124,7 @@ class Doctor:
         last = self.recent[-1] if self.recent else {}
         scale = last.get("loss_scale")
         for name in ("loss", "grad_norm") if scale is None else ("loss",):
-            value = last.get(name, 0.0)
-            if value is None or not math.isfinite(value):
+            if last.get(name, 0.0) is None:
                 return f"{name} is not finite"
         return f"the loss scale is down to {scale:g}" if scale is not None and scale < LOST_SCALE else None
 
@@ -132,7 +132,7 @@ class Doctor:
         """What is watched of every method."""
         yield Sign("dead features", {"feature_std": (-math.inf, DEAD_STD)})
         yield Sign("dead features", {"rankme": (-math.inf, DEAD_RANK)})
-        start = fmean(record["loss"] for record in self.first)
+        start = fmean(record["loss"] or 0.0 for record in self.first)
         if start > 0:
             yield Sign("diverging", {"loss": (RISEN * max(start, self.chance_loss or 0.0), math.inf)})
         if self.chance_loss is not None:
@@ -151,7 +151,14 @@ class Doctor:
 
     def _was_dead_at_first(self) -> bool:
         first = self.first[0]
-        return bool(first.get("feature_std", 1.0) < DEAD_STD or first.get("rankme", math.inf) < ALIKE_RANK)
+        if first["step"] != 1:  # of a run that started from a checkpoint it is no untrained network
+            return False
+        spread, rank = first.get("feature_std"), first.get("rankme")
+        return (spread is not None and spread < DEAD_STD) or (rank is not None and rank < ALIKE_RANK)
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _pairs(
@@ -176,9 +183,9 @@ def _generic_causes(recipe: Recipe, dead_at_first: bool) -> Iterator[Cause]:
         text = "the images look alike to the untrained network already: see figures/crops.png"
         yield Cause(("dead features",), text, "data.root=DIR (or data.mean and data.std of your images)")
         return
-    if recipe.runtime.precision in ("fp16", "auto"):
-        text = f"numbers overflow in half precision (runtime.precision={recipe.runtime.precision})"
-        yield Cause(("diverging",), text, "runtime.precision=bf16")
+    if recipe.runtime.precision == "fp16":
+        text = "numbers overflow in half precision (runtime.precision=fp16)"
+        yield Cause(("diverging",), text, "runtime.precision=fp32")
     if "adam" in optim.name and (lr := _scaled_lr(recipe)) > HIGH_LR:
         base = "" if optim.lr_base_batch is None else f" x {optim.batch_size} / {optim.lr_base_batch} images"
         text = f"the learning rate is high: {lr:.2g} (optim.lr={optim.lr:g}{base})"

@@ -221,6 +221,8 @@ def feature_spread(outputs: Sequence[StepOutput]) -> dict[str, Tensor]:
 
 RANK_EVERY = 10
 """Steps between two measurements of RankMe, which costs more than the other numbers."""
+FEWEST_FOR_RANK = 16
+"""Images of a process's batch: a rank of fewer says more of their number than of the network."""
 RANK_IMAGES = 256
 """At most so many images of a process's batch are in it."""
 
@@ -229,7 +231,7 @@ RANK_IMAGES = 256
 def feature_rank(outputs: Sequence[StepOutput]) -> dict[str, Tensor]:
     """`rankme` of the features of (part of) a process's batch."""
     features = [output.features for output in outputs if output.features is not None]
-    if not features:
+    if sum(len(f) for f in features) < FEWEST_FOR_RANK:
         return {}
     x = torch.cat(features)[:RANK_IMAGES].float()  # [B, D]
     rank = rankme(x.nan_to_num(0.0, 0.0, 0.0))

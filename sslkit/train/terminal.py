@@ -102,9 +102,10 @@ class Terminal(Tracker):
 
     def _health(self, record: Record) -> None:
         verdict = record["verdict"]
-        if verdict == self._told.verdict and not self.where.is_done:
+        told = verdict, record.get("advice")
+        if told == self._told.health and not self.where.is_done:
             return
-        self._told.verdict = verdict
+        self._told.health = told
         cause = f": {record['cause']}" if record.get("cause") else ""
         self._say(f"{'health':<{LABEL}} {verdict}{cause}", HEALTH_STYLES.get(verdict, "yellow"))
         if record.get("advice"):
@@ -149,7 +150,8 @@ class Told:
 
     step: int = 0
     at: float = field(default_factory=time.monotonic)
-    verdict: str | None = None
+    health: tuple[str, str | None] | None = None
+    """Verdict and advice."""
 
     def is_due(self, where: Where, config: TerminalConfig) -> bool:
         share = (where.step - max(self.step, where.start_step)) / max(where.total_steps, 1)

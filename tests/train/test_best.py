@@ -9,7 +9,7 @@ import torch
 from runs import lines, make_photos, tiny_recipe
 
 import sslkit
-from sslkit.errors import RecipeError
+from sslkit.errors import RecipeError, RunError
 from sslkit.train.best import Best
 
 
@@ -41,3 +41,17 @@ def test_its_backbone_is_kept(tmp_path: Path) -> None:
 def test_an_evaluator_that_is_not_asked() -> None:
     with pytest.raises(RecipeError, match="no such evaluator is asked"):
         sslkit.run(tiny_recipe(Path()), ["checkpoint.best=health.rankme"])
+
+
+def test_a_number_that_the_evaluator_does_not_give(tmp_path: Path) -> None:
+    recipe = tiny_recipe(make_photos(tmp_path / "photos"), checkpoint={"best": "knn.top1_k4"})
+    with pytest.raises(RunError, match=r"(?s)knn has no number 'top1_k4'.*valid: top1_k3"):
+        sslkit.run(recipe, out=tmp_path / "a", quiet=True)
+
+
+def test_a_resume_remembers_it_unless_it_is_of_a_later_step() -> None:
+    kept = {"key": "health.rankme", "value": 5.0, "step": 10}
+    for until, value in ((10, 5.0), (9, -math.inf)):
+        best = Best("health.rankme")
+        best.load(kept, until=until)
+        assert best.value == value

@@ -1,5 +1,6 @@
 """Verdicts from numbers, causes from recipes, and what is kept and told while a run is sick."""
 
+import json
 import math
 from functools import cache
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_half_precision() -> None:
     assert verdict_after(doctor, grad_norm=math.inf, loss_scale=1024.0) == "healthy"
     doctor.see({"step": 500, **HEALTHY, "loss_scale": 0.5})
     assert doctor.verdict.evidence == "the loss scale is down to 0.5"
-    assert doctor.verdict.overrides == "runtime.precision=bf16"
+    assert doctor.verdict.overrides == "runtime.precision=fp32"
 
 
 def test_a_few_steps_tell_nothing_and_one_window_changes_nothing() -> None:
@@ -120,6 +121,12 @@ def test_a_few_steps_tell_nothing_and_one_window_changes_nothing() -> None:
             "method.teacher_temperature=0.04 method.warmup_teacher_temperature=0.04",
         ),
         (["method.teacher_momentum=0"], {"feature_std": 0.0}, "no EMA", "method.teacher_momentum=0.99"),
+        (
+            ["method.student_temperature=0.05", "method.teacher_temperature=0.04"],
+            UNIFORM,
+            "too soft",
+            "method.teacher_temperature=0.02 method.warmup_teacher_temperature=0.02",
+        ),
         (["optim.lr=0.2"], {"loss": 9.0}, "learning rate is high: 0.2", "optim.lr=0.001"),
         (["optim.lr_base_batch=1"], {"loss": 9.0}, "x 64 / 1 images", "optim.lr=2e-05"),
         (["optim.clip.mode=none"], {"loss": 9.0}, "not clipped", "optim.clip.mode=per_parameter"),
@@ -147,6 +154,29 @@ def test_the_advice_can_be_pasted() -> None:
     mended = seen(doctor_of(*overrides, *str(verdict.advice).split()), **ONE).verdict
     assert mended.cause == "one output has everything: nothing balances them"
     assert mended.overrides == "optim.lr=0.0003 optim.warmup_epochs=8"  # smaller steps, whatever it is
+
+
+def test_advice_that_comes_late_is_told() -> None:
+    """While it is early, a loss at its start is no news; later the same verdict has an advice."""
+    checkup = Checkup(doctor_of(), RunDirectory(Path()))
+    told = [checkup.see({"step": s, "epoch": s // 46, **HEALTHY, "loss": FULL}) for s in range(1, 500)]
+    (late,) = [record for record in told if record is not None and record["advice"]]
+    assert late["verdict"] == "not learning yet"
+    assert late["step"] > 46 * 4
+
+
+def test_the_first_step_of_a_run_that_goes_on_is_no_untrained_network() -> None:
+    doctor = doctor_of()
+    for step in range(500, 600):
+        doctor.see({"step": step, **HEALTHY, "rankme": 2.0})
+    assert "untrained" not in str(doctor.verdict.cause)
+
+
+def test_numbers_that_are_not_there() -> None:
+    doctor = doctor_of()
+    for step in range(1, 100):
+        doctor.see({"step": step, **HEALTHY, "rankme": math.nan, "feature_std": None})
+    assert doctor.verdict.verdict == "healthy"
 
 
 def test_images_that_are_all_alike() -> None:
@@ -207,6 +237,9 @@ def test_the_command_starts_from_the_last_healthy_checkpoint(tmp_path: Path) -> 
         f"sslkit run '{run}' --from '{run}/checkpoints/step-00000150' method.center_momentum=0.9"
     )
     assert checkup.spared() == (150,)
+    other = Checkup(doctor_of("method.center_momentum=1"), RunDirectory(run))
+    other.load(json.loads(json.dumps(checkup.state())))
+    assert (other.doctor, other.last_healthy) == (checkup.doctor, checkup.last_healthy)
     again = checkup.after_evaluation(280)
     assert was_at_evaluation(again)
     assert not was_at_evaluation(told)
