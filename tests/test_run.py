@@ -159,8 +159,13 @@ def test_collapse_can_stop_a_run_and_all_is_kept(photos: Path, tmp_path: Path) -
     words += ["health.on_collapse=stop", "optim.epochs=40", "optim.lr=0.3", "eval.every_epochs=null"]
     with pytest.raises(RunError, match="uniform collapse"):
         go(tiny_recipe(photos), *words, out=tmp_path / "a")
-    assert (tmp_path / "a/backbone.safetensors").is_file()
-    assert lines(tmp_path / "a", "health")[-1]["verdict"] == "uniform collapse"
+    last = lines(tmp_path / "a", "health")[-1]
+    assert last["verdict"] == "uniform collapse"
+    record = json.loads((tmp_path / "a/run.json").read_text())
+    assert record["status"] == "failed"
+    assert record["step"] == last["step"] < 40 * record["setup"]["steps_per_epoch"]  # not only at the end
+    assert list((tmp_path / "a/checkpoints").iterdir())
+    assert (tmp_path / "a/report.html").is_file()
 
 
 def test_evaluation_can_use_labels_from_elsewhere(photos: Path, tmp_path: Path) -> None:
