@@ -221,7 +221,8 @@ def test_an_interrupted_eval_goes_on(
 ) -> None:
     photos = make_photos(tmp_path / "many", count=3000, side=8)
     run = shutil.copytree(recipe.parent / "a", tmp_path / "a", ignore=shutil.ignore_patterns("cache"))
-    words = command("eval", run, f"data.root={photos}", "eval.batch_size=1")
+    slow = ("eval.batch_size=1", "eval.resize=160", "eval.crop=160")  # half a minute of an idle core
+    words = command("eval", run, f"data.root={photos}", *slow)
     process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     with process:
         assert process.stderr is not None
