@@ -215,6 +215,11 @@ def test_eval_prints_a_table_and_json(finished: subprocess.CompletedProcess[str]
     assert found["counts"]["top1_k2"] == found["images"]
 
 
+def _heed_interrupts() -> None:
+    """What a shell starts in the background ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 def test_an_interrupted_eval_goes_on(
     finished: subprocess.CompletedProcess[str], recipe: Path, tmp_path: Path
@@ -223,7 +228,9 @@ def test_an_interrupted_eval_goes_on(
     run = shutil.copytree(recipe.parent / "a", tmp_path / "a", ignore=shutil.ignore_patterns("cache"))
     slow = ("eval.batch_size=1", "eval.resize=160", "eval.crop=160")  # half a minute of an idle core
     words = command("eval", run, f"data.root={photos}", *slow)
-    process = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+    )
     with process:
         assert process.stderr is not None
         first = process.stderr.readline()  # after ten seconds of work
