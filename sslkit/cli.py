@@ -112,11 +112,12 @@ def run(
             "no_plugins": no_plugin or (),
             "out": out,
             "resume": resume,
+            "start": start,
         }
         if dry_run:
-            _print_plan(door.dry_run(recipe, overrides or (), start=start, **chosen))
+            _print_plan(door.dry_run(recipe, overrides or (), **chosen))
             return
-        raise typer.Exit(door.run(recipe, overrides or (), start=start, **chosen).exit_code)
+        raise typer.Exit(door.run(recipe, overrides or (), **chosen).exit_code)
 
 
 EVAL_EXAMPLES = """Examples:

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from sslkit.core.evaluator import Result
 from sslkit.core.tracker import Record
+from sslkit.data.open import open_train
 from sslkit.errors import RecipeError, RunError
 from sslkit.eval.evaluate import Skipped, check_needs, eval_record
 from sslkit.eval.feature_cache import FeatureCache
@@ -58,12 +58,11 @@ def run(
         SslkitError: the recipe, a plugin or the data are not right, or the training failed.
     """
     how = {"variant": variant, "plugins": plugins, "no_plugins": no_plugins}
-    _check_start(start, resume=resume)
+    first = _checked_start(start, resume=resume)
     loaded, directory = _chosen(recipe, overrides, out, resume=resume, **how)
     with process_group(loaded.recipe.runtime) as place, stop_request() as stop:
-        resumes = start is not None or (resume and bool(checkpoints(directory.checkpoints)))
+        resumes = first is not None or (resume and bool(checkpoints(directory.checkpoints)))
         session = prepare(loaded, place, stop, resumes=resumes)
-        first = None if start is None else Path(start)
         session.open(directory, resume=resume, quiet=quiet, free_name=out is None, start=first)
         return session.go()
 
@@ -82,26 +81,27 @@ def dry_run(
     Raises:
         SslkitError: as `run` would, before it trains.
     """
-    _check_start(start, resume=resume)
+    first = _checked_start(start, resume=resume)
     loaded, directory = _chosen(recipe, overrides, out, resume=resume, **how)
     with process_group(loaded.recipe.runtime) as place:
         session = prepare(loaded, place, StopRequest())
         session.directory = directory
         if resume:
             session.load_newest()
-        if start is not None:
-            checkpoint.load(session.trainer.state, Path(start))
+        if first is not None:
+            checkpoint.load(session.trainer.state, first)
             session.first_step = session.step
         return start_record(session)
 
 
-def _check_start(start: str | Path | None, *, resume: bool) -> None:
-    """On all processes, before anything is built: a checkpoint to start from is sound."""
+def _checked_start(start: str | Path | None, *, resume: bool) -> Path | None:
+    """The checkpoint to start from, sound; asked on all processes, before anything is built."""
     if start is None:
-        return
+        return None
     if resume:
         raise RunError("a run either goes on (--resume) or starts from another one's checkpoint (--from)")
     checkpoint.check_sound(Path(start))
+    return Path(start)
 
 
 def _chosen(
@@ -245,7 +245,7 @@ def _evaluation(asked: Asked, place: Place, on: Sequence[str]) -> Evaluation:
         dtype,
         recipe,
         registry,
-        training_images=partial(training_images, asked.own, registry),
+        training_images=lambda: training_images(asked.own, open_train(asked.own, registry)),
         cache=FeatureCache(asked.cache / "features", subject.backbone, computed),
     )
 

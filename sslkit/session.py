@@ -84,7 +84,7 @@ def prepare(loaded: Loaded, place: Place, stop: StopRequest, *, resumes: bool = 
         trainer.dtype,
         recipe,
         registry,
-        training_images=partial(training_images, recipe, registry),
+        training_images=partial(training_images, recipe, data),
     )
     return Session(loaded, place, stop, trainer, facts, data, evaluation)
 
@@ -189,7 +189,7 @@ class Session:
             self.first_step = self.step
             remembered = checkpoint.doctor_of(path)
             if remembered is not None and self.forked_from is None:  # another recipe starts anew
-                self.checkup.load(remembered)
+                self.checkup.doctor.load(remembered)
 
     def _write_beginning(self, quiet: bool, *, resume: bool) -> None:
         directory = self.directory
@@ -348,7 +348,7 @@ class Session:
                 self.directory.checkpoints,
                 keep=self.recipe.checkpoint.keep,
                 spare=self.checkup.spared(),
-                doctor=self.checkup.state(),
+                doctor=self.checkup.doctor.state(),
             )
             self.directory.update_record(step=self.step, peak_memory_mib=self._peak_memory())
         barrier()

@@ -13,7 +13,7 @@ from sslkit.core.evaluator import EvalData, Evaluator
 from sslkit.core.method import Method
 from sslkit.core.randomness import seeded
 from sslkit.data.loader import EvalImages
-from sslkit.data.open import open_eval, open_train
+from sslkit.data.open import open_eval
 from sslkit.errors import RecipeError
 from sslkit.eval.features import eval_mode
 from sslkit.plugins import Registry
@@ -138,12 +138,9 @@ def eval_sets(bank: Dataset, queries: Dataset, recipe: Recipe) -> EvalData:
     )
 
 
-def training_images(recipe: Recipe, registry: Registry) -> EvalImages:
+def training_images(recipe: Recipe, dataset: Dataset) -> EvalImages:
     """The images that a run is trained on, as evaluators see images."""
-    data = recipe.data
-    return _eval_images(
-        open_train(recipe, registry), f"{data.name}/{data.split}", recipe, image_format(recipe)
-    )
+    return _eval_images(dataset, f"{recipe.data.name}/{recipe.data.split}", recipe, image_format(recipe))
 
 
 def _names(recipe: Recipe) -> tuple[str, str, str]:

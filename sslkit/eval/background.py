@@ -2,7 +2,6 @@
 
 # T triples, N images, D features
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from sslkit.core.backbone import Backbone
 from sslkit.core.evaluator import Estimate, EvalContext, EvalData, Evaluator, ImageSet, Result, Subject
 from sslkit.errors import DataError, RecipeError
 from sslkit.eval.bootstrap import mean_estimate
+from sslkit.eval.csv_file import write_csv
 from sslkit.eval.features import eval_mode
 from sslkit.eval.floors import untrained
 from sslkit.eval.in_memory import CHUNK, ROUNDING, choose, embed, unit
@@ -178,14 +178,12 @@ def _metrics(answers: Mapping[str, Answers]) -> dict[str, Estimate]:
 
 def _write(answers: Mapping[str, Answers], path: Path) -> Path:
     """One row for each kind of ground, block and token."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["ground", "layer", "token", KEY, "low", "high"])
-        for kind, answer in answers.items():
-            for (depth, token), e in answer.layers.items():
-                writer.writerow([kind, depth, token, *(f"{x:.4f}" for x in (e.value, e.low, e.high))])
-    return path
+    rows = (
+        (kind, depth, token, *(f"{x:.4f}" for x in (e.value, e.low, e.high)))
+        for kind, answer in answers.items()
+        for (depth, token), e in answer.layers.items()
+    )
+    return write_csv(path, ("ground", "layer", "token", KEY, "low", "high"), rows)
 
 
 @hookimpl

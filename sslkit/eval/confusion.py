@@ -2,7 +2,6 @@
 
 # Q images, C classes
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from sslkit.core.evaluator import Estimate
 from sslkit.eval.bootstrap import mean_estimate
+from sslkit.eval.csv_file import write_csv
 from sslkit.style import COLOURS, GREY, new_figure, save, title
 
 if TYPE_CHECKING:
@@ -111,16 +111,14 @@ def _write_table(classified: Classified, path: Path) -> Path:
     most: dict[int, Pair] = {}
     for pair in classified.pairs:
         most.setdefault(pair.label, pair)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(("class", "images", "top1", "low", "high", "most_taken_for", "images_taken"))
-        for label, top1 in classified.by_class.items():
-            numbers = ("" if x != x else f"{x:.4f}" for x in (top1.value, top1.low, top1.high))
-            worst = most.get(label)
-            taken = ("", 0) if worst is None else (classified.names[worst.taken_for], worst.images)
-            table.writerow((classified.names[label], top1.count, *numbers, *taken))
-    return path
+    rows = []
+    for label, top1 in classified.by_class.items():
+        numbers = ("" if x != x else f"{x:.4f}" for x in (top1.value, top1.low, top1.high))
+        worst = most.get(label)
+        taken = ("", 0) if worst is None else (classified.names[worst.taken_for], worst.images)
+        rows.append((classified.names[label], top1.count, *numbers, *taken))
+    heading = ("class", "images", "top1", "low", "high", "most_taken_for", "images_taken")
+    return write_csv(path, heading, rows)
 
 
 # --- picture -----------------------------------------------------------------------------------------------

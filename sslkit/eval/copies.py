@@ -2,7 +2,6 @@
 
 # B images of a batch, N images of the database, Q queries, P pairs of a copy and its original, D features
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,10 @@ from sslkit.core.randomness import seed_of
 from sslkit.errors import DataError, RecipeError, nearest
 from sslkit.eval.bootstrap import estimate, mean_estimate
 from sslkit.eval.copy_making import KINDS, MakeCopy
+from sslkit.eval.csv_file import write_csv
+from sslkit.eval.in_memory import spread
 from sslkit.eval.ranking import average_precisions, rankings, similarities
-from sslkit.eval.whitening import learn_whitening
+from sslkit.eval.whitening import Whitening, learn_whitening
 from sslkit.hookspecs import hookimpl
 
 THUMBNAIL = 8
@@ -139,12 +140,6 @@ def made_pairs(data: EvalData, config: CopiesConfig) -> Search:
     instances = torch.tensor([*originals, *range(-1, -1 - len(distractors), -1)])  # [N]
     wanted = torch.tensor([-1 if row in strays else row for row in range(len(held_out))])  # [Q]
     return Search(database, queries, instances, wanted, kinds)
-
-
-def spread(total: int, most: int) -> list[int]:
-    """At most so many places of a set, evenly over it."""
-    count = min(most, total)
-    return [i * total // count for i in range(count)]
 
 
 def _drawn(total: int, count: int) -> list[int]:
@@ -278,8 +273,11 @@ class Copies(Evaluator):
 
         paired = data.test.paired
         task = given_pairs(data, context) if paired else made_pairs(data, self.config)
-        plain = self._found(task, context, *task.features(context))
-        found = self._found(task, context, *self._whitened(task, context))
+        features = task.features(context)
+        plain = found = self._found(task, context, *features)
+        if self.config.whitening != "none":
+            whiten = self._whitening(features[0], context)
+            found = self._found(task, context, *map(whiten, features))
         floor = self._found(task, context, *task.thumbnails())
         estimates = {"map": mean_estimate(found.average_precision), **_named("", found)}
         if self.config.whitening != "none":
@@ -299,17 +297,13 @@ class Copies(Evaluator):
     def _found(self, task: Search, context: EvalContext, database: Tensor, queries: Tensor) -> Found:
         return search(database, queries, task.instances, task.wanted, context.device)
 
-    def _whitened(self, task: Search, context: EvalContext) -> tuple[Tensor, Tensor]:
-        database, queries = task.features(context)
-        if self.config.whitening == "none":
-            return database, queries
-        if self.config.whitening == "training":
-            own = context.own_images()
-            images = own.part(spread(len(own), self.config.whitening_images), "for whitening")
-            whiten = learn_whitening(context.features(images, WithGem()).features)
-        else:
-            whiten = learn_whitening(database[spread(len(database), self.config.whitening_images)])
-        return whiten(database), whiten(queries)
+    def _whitening(self, database: Tensor, context: EvalContext) -> Whitening:
+        """Learned on the training images, or on the database [N, 2D]."""
+        if self.config.whitening == "database":
+            return learn_whitening(database[spread(len(database), self.config.whitening_images)])
+        own = context.own_images()
+        images = own.part(spread(len(own), self.config.whitening_images), "for whitening")
+        return learn_whitening(context.features(images, WithGem()).features)
 
 
 def _named(prefix: str, found: Found) -> dict[str, Estimate]:
@@ -332,14 +326,12 @@ def _by_kind(task: Search, found: Found, floor: Found) -> dict[str, dict[str, Es
 
 
 def _write(rows: Mapping[str, Mapping[str, Estimate]], path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["kind", "queries", "metric", "value", "low", "high"])
-        for kind, numbers in rows.items():
-            for name, e in numbers.items():
-                table.writerow([kind, e.count, name, f"{e.value:.4f}", f"{e.low:.4f}", f"{e.high:.4f}"])
-    return path
+    lines = (
+        (kind, e.count, name, f"{e.value:.4f}", f"{e.low:.4f}", f"{e.high:.4f}")
+        for kind, numbers in rows.items()
+        for name, e in numbers.items()
+    )
+    return write_csv(path, ("kind", "queries", "metric", "value", "low", "high"), lines)
 
 
 def _note(task: Search, paired: bool) -> str:

@@ -14,15 +14,15 @@ from sslkit.core.evaluator import Estimate, EvalContext, EvalData, Evaluator, Re
 from sslkit.errors import RecipeError
 from sslkit.eval.bootstrap import mean_estimate
 from sslkit.eval.health_intervals import GROUPS, jackknife
+from sslkit.eval.in_memory import spread
 from sslkit.hookspecs import hookimpl
+from sslkit.losses import spectrum
 from sslkit.losses.dino import teacher_entropy_and_kl
-from sslkit.losses.spectrum import effective_rank
 
 __all__ = [
     "alignment",
     "alpha_req",
     "dead_dimensions",
-    "effective_rank",
     "feature_std",
     "power_law",
     "rankme",
@@ -51,7 +51,7 @@ def rankme(features: Tensor) -> Tensor:
     Returns:
         [] of the features' type, from 1 (all on one line, or all zero) to min(N, D); NaN without images.
     """
-    return effective_rank(torch.linalg.svdvals(_matrix(features).double())).to(features.dtype)
+    return spectrum.rankme(_matrix(features).double()).to(features.dtype)
 
 
 def alignment(x: Tensor, y: Tensor, power: float = 2) -> Tensor:
@@ -142,9 +142,7 @@ def power_law(eigenvalues: Tensor) -> Tensor:
 
 def feature_std(features: Tensor) -> Tensor:
     """Spread of normalised features, [N, D] -> []: 1 for directions at random, 0 for one point."""
-    x = F.normalize(_matrix(features), dim=1)
-    deviation: Tensor = x.std(0, correction=0)  # [D]
-    return deviation.mean().mul(x.shape[1] ** 0.5)
+    return spectrum.feature_std(_matrix(features))
 
 
 def dead_dimensions(features: Tensor) -> Tensor:
@@ -204,10 +202,9 @@ class Health(Evaluator):
         total = len(data.test)
         if total < GROUPS:
             return Result({}, notes=(f"it needs {GROUPS} held-out images, of which there are {total}",))
-        count = min(self.config.images, total)
-        places = torch.arange(count) * total // count  # [N]
+        places = spread(total, self.config.images)
         features = context.features(data.test).features[places]  # [N, D]
-        some = data.test.part(places.tolist(), "health")
+        some = data.test.part(places, "health")
         views = view_features(subject.backbone, some, self.config.views, context)  # [N, q, D]
         estimates = {**of_features(features), "alignment": aligned(views)}
         path = draw_health(features, views, estimates, context.figures / "health.png")

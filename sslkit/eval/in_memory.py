@@ -34,6 +34,12 @@ class Chosen:
     """[N, S, S] bool; None without masks."""
 
 
+def spread(total: int, most: int) -> list[int]:
+    """At most so many places of a set, evenly over it."""
+    count = min(most, total)
+    return [i * total // count for i in range(count)]
+
+
 def choose(image_set: ImageSet, most: int, *, least: int, what: str) -> Chosen:
     """At most so many images of a set, spread evenly over it.
 
@@ -48,20 +54,19 @@ def choose(image_set: ImageSet, most: int, *, least: int, what: str) -> Chosen:
     total = len(image_set)
     if total < least:
         raise DataError(f"{what} needs {least} held-out images or more, but {image_set.name} has {total}")
-    count = min(most, total)
-    places = torch.arange(count) * total // count  # [N]
+    places = spread(total, most)
     images: list[Tensor] = []
     labels: list[Tensor] = []
     instances: list[Tensor] = []
     masks: list[Tensor] = []
-    for batch in image_set.part(places.tolist(), f"{count} of {total}").batches():
+    for batch in image_set.part(places, f"{len(places)} of {total}").batches():
         images.append(batch.images)
         for kept, known in ((labels, batch.labels), (instances, batch.instances), (masks, batch.masks)):
             if known is not None:
                 kept.append(known)
     return Chosen(
         (torch.cat(images) * image_set.std + image_set.mean).clamp_(0, 1),
-        places,
+        torch.tensor(places),
         *(torch.cat(kept) if kept else None for kept in (labels, instances, masks)),
     )
 

@@ -2,7 +2,6 @@
 
 # N images, M of the memory bank, D features
 
-import csv
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from torch import Tensor
 from sslkit.core.evaluator import Estimate, EvalContext, EvalData, Evaluator, Result, Subject
 from sslkit.errors import RecipeError
 from sslkit.eval.bootstrap import mean_estimate
+from sslkit.eval.csv_file import write_csv
 from sslkit.eval.features import eval_mode
 from sslkit.eval.floors import untrained
 from sslkit.eval.in_memory import ROUNDING, Chosen, choose, embed
@@ -283,23 +283,19 @@ COLUMNS = ("similarity", "retrieved", "knn")
 
 def write_curves(curves: list[Curve], path: Path) -> Path:
     """One row for each operation and strength; empty where there is no number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     heads = [f"{name}{end}" for name in COLUMNS for end in ("", "_low", "_high")]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["operation", "trained", "meaning", "strength", *heads])
-        for curve in curves:
-            operation = curve.operation
-            for strength, point in curve.points.items():
-                row = [operation.name, str(operation.trained).lower(), operation.meaning, f"{strength:g}"]
-                for name in COLUMNS:
-                    known: Estimate | None = getattr(point, name)
-                    row += ["", "", ""] if known is None else _numbers(known)
-                writer.writerow(row)
-    return path
+    rows = []
+    for curve in curves:
+        operation = curve.operation
+        for strength, point in curve.points.items():
+            row = [operation.name, str(operation.trained).lower(), operation.meaning, f"{strength:g}"]
+            rows.append(row + [cell for name in COLUMNS for cell in _numbers(getattr(point, name))])
+    return write_csv(path, ["operation", "trained", "meaning", "strength", *heads], rows)
 
 
-def _numbers(known: Estimate) -> list[str]:
+def _numbers(known: Estimate | None) -> list[str]:
+    if known is None:
+        return ["", "", ""]
     return [f"{value:.4f}" for value in (known.value, known.low, known.high)]
 
 

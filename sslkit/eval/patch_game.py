@@ -14,6 +14,7 @@ from sslkit.core.evaluator import EvalContext, EvalData, Evaluator, ImageSet, Re
 from sslkit.core.patches import ROUNDING
 from sslkit.errors import DataError, RecipeError
 from sslkit.eval.features import eval_mode
+from sslkit.eval.in_memory import spread
 from sslkit.eval.patch_rounds import Rounds, Score, Setting
 from sslkit.hookspecs import hookimpl
 
@@ -158,14 +159,8 @@ def gather(image_set: ImageSet, most: int) -> Tensor:
         raise DataError(
             f"patch_game needs {FEWEST} held-out images or more, but {image_set.name} has {total}"
         )
-    count = min(most, total)
-    chosen = torch.arange(count) * total // count  # [N]
-    images, start = [], 0
-    for batch in image_set.batches():
-        stop = start + len(batch.images)
-        images.append(batch.images[chosen[(chosen >= start) & (chosen < stop)] - start])
-        start = stop
-    return torch.cat(images)
+    some = image_set.part(spread(total, most), "patch_game")
+    return torch.cat([batch.images for batch in some.batches()])
 
 
 @hookimpl

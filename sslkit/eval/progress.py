@@ -49,15 +49,7 @@ class Track(Protocol):
         ...
 
 
-def unseen(
-    items: Iterable[T],
-    total: int,
-    what: str,
-    *,
-    size: Callable[[T], int] = one,
-    unit: str = "",
-    done: int = 0,
-) -> Iterator[T]:
+def unseen(items: Iterable[T], total: int, what: str, **_: object) -> Iterator[T]:
     """Shows nothing."""
     yield from items
 

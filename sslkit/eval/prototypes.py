@@ -2,7 +2,6 @@
 
 # N images, K prototypes, C classes, D features
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -29,6 +28,7 @@ from sslkit.core.evaluator import (
 from sslkit.core.method import Method
 from sslkit.errors import RecipeError
 from sslkit.eval.bootstrap import mean_estimate
+from sslkit.eval.csv_file import write_csv
 from sslkit.eval.features import eval_mode
 from sslkit.eval.health_intervals import GROUPS, groups_of, jackknife, jackknifed
 from sslkit.hookspecs import hookimpl
@@ -295,12 +295,7 @@ def _commonest(labels: Tensor | None, classes: Sequence[str] | None) -> tuple[st
 
 def write_table(members: Sequence[Members], path: Path) -> Path:
     """prototypes.csv: one line a prototype that has an image."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([field.name for field in fields(Members)])
-        writer.writerows(astuple(each) for each in members)
-    return path
+    return write_csv(path, [field.name for field in fields(Members)], map(astuple, members))
 
 
 @hookimpl

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from shlex import quote
 from typing import Any
 
 from sslkit.core.diagnosis import COLLAPSES
 from sslkit.errors import RunError
 from sslkit.train import checkpoint
-from sslkit.train.health import EVERY, WINDOW, Doctor, Verdict
+from sslkit.train.health import Doctor, Verdict
 from sslkit.train.rundir import RunDirectory
 
 
@@ -18,16 +19,12 @@ class Checkup:
 
     doctor: Doctor
     directory: RunDirectory
-    last_healthy: int = -1
-    """The last step before which nothing was found; -1: none yet."""
 
     def see(self, record: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take in a step record; a health record for metrics.jsonl where the verdict has changed."""
         before = self.doctor.verdict
         self.doctor.see(record)
         verdict = self.doctor.verdict
-        if self.doctor.found[-1:] == ["healthy"] and record["step"] % EVERY == 0:
-            self.last_healthy = record["step"] - WINDOW
         changed = (verdict.verdict, verdict.advice) != (before.verdict, before.advice)
         return self._record(verdict, record["step"]) if changed else None
 
@@ -35,28 +32,13 @@ class Checkup:
         """The health record that each evaluation ends with, whatever was said before."""
         return {**self._record(self.doctor.verdict, step), "evaluated": True}
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps, JSON-able: a resumed run is judged as one that was never stopped."""
-        doctor = self.doctor
-        return {
-            "recent": list(doctor.recent),
-            "first": doctor.first,
-            "found": doctor.found,
-            "verdict": asdict(doctor.verdict),
-            "last_healthy": self.last_healthy,
-        }
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from what a checkpoint kept."""
-        doctor = self.doctor
-        doctor.recent.extend(state["recent"])
-        doctor.first, doctor.found = list(state["first"]), list(state["found"])
-        doctor.verdict, self.last_healthy = Verdict(**state["verdict"]), state["last_healthy"]
-
     def spared(self) -> tuple[int, ...]:
         """The step of the last healthy checkpoint, which is kept for a new run to start from."""
-        healthy = checkpoint.newest_until(self.directory.checkpoints, self.last_healthy)
+        healthy = self._last_healthy()
         return () if healthy is None else (checkpoint.step_of(healthy),)
+
+    def _last_healthy(self) -> Path | None:
+        return checkpoint.newest_until(self.directory.checkpoints, self.doctor.last_healthy)
 
     def _record(self, verdict: Verdict, step: int) -> dict[str, Any]:
         record = {"kind": "health", "step": step, **asdict(verdict)}
@@ -65,7 +47,7 @@ class Checkup:
     def _new_run(self, verdict: Verdict) -> str:
         """The command of a new run with the advised change, from the last healthy checkpoint if any."""
         words = ["sslkit", "run", str(self.directory.path)]
-        healthy = checkpoint.newest_until(self.directory.checkpoints, self.last_healthy)
+        healthy = self._last_healthy()
         if healthy is not None:
             words += ["--from", str(healthy)]
         return " ".join((*map(quote, words), verdict.overrides))

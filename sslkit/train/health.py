@@ -7,7 +7,7 @@ signs and causes of its own (`Method.signs`, `Method.causes`).
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from shlex import quote
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,9 @@ class Doctor:
     verdict: Verdict = field(default_factory=lambda: EARLY)
     """What was found last, `PATIENCE` times in a row: one noisy window changes nothing."""
     found: list[VerdictName] = field(default_factory=list)
-    """The findings since the verdict changed last, the last few of them."""
+    """The last findings, up to `PATIENCE` of them."""
+    last_healthy: int = -1
+    """The last step before which nothing was found; -1: none yet."""
 
     @classmethod
     def of(cls, recipe: Recipe, method: "Method") -> "Doctor":
@@ -91,8 +93,26 @@ class Doctor:
             return
         found = self._diagnosis()
         self.found = [*self.found, found.verdict][-PATIENCE:]
+        if found.verdict == "healthy":
+            self.last_healthy = record["step"] - WINDOW
         if is_broken or self.found == [found.verdict] * PATIENCE:
             self.verdict = found
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, JSON-able: a resumed run is judged as one that was never stopped."""
+        return {
+            "recent": list(self.recent),
+            "first": self.first,
+            "found": self.found,
+            "verdict": asdict(self.verdict),
+            "last_healthy": self.last_healthy,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from what a checkpoint kept."""
+        self.recent.extend(state["recent"])
+        self.first, self.found = list(state["first"]), list(state["found"])
+        self.verdict, self.last_healthy = Verdict(**state["verdict"]), state["last_healthy"]
 
     def _diagnosis(self) -> Verdict:
         """What the window alone says."""
@@ -114,7 +134,7 @@ class Doctor:
         signs = sorted((*self.signs, *self._generic_signs()), key=lambda sign: _ORDER.index(sign.verdict))
         for sign in signs:
             values = {name: self._mean(name) for name in sign.when}
-            if all(v is not None and low <= v <= high for v, (low, high) in _pairs(values, sign.when)):
+            if all(_is_within(values[name], *bounds) for name, bounds in sign.when.items()):
                 shown = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
                 return sign.verdict, f"{shown} over the last {len(self.recent)} steps"
         return "healthy", ""
@@ -161,10 +181,8 @@ def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-def _pairs(
-    values: Mapping[str, float | None], when: Mapping[str, tuple[float, float]]
-) -> Iterator[tuple[float | None, tuple[float, float]]]:
-    return ((values[name], bounds) for name, bounds in when.items())
+def _is_within(value: float | None, low: float, high: float) -> bool:
+    return value is not None and low <= value <= high
 
 
 _ORDER = (*COLLAPSES, "diverging", "not learning yet")

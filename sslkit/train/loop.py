@@ -21,7 +21,7 @@ from sslkit.core.collectives import mean_over_ranks
 from sslkit.core.method import Method, Progress, StepOutput, Views
 from sslkit.core.randomness import seeded
 from sslkit.errors import RunError
-from sslkit.losses.spectrum import rankme
+from sslkit.losses.spectrum import feature_std, rankme
 from sslkit.nn.batch_norm import synchronised
 from sslkit.recipe.schema import Recipe
 from sslkit.train.checkpoint import TrainState
@@ -215,8 +215,7 @@ def feature_spread(outputs: Sequence[StepOutput]) -> dict[str, Tensor]:
     features = [output.features for output in outputs if output.features is not None]
     if sum(len(f) for f in features) < 2:
         return {}
-    x: Tensor = nn.functional.normalize(torch.cat(features).float(), dim=1)  # [B, D]
-    return {"feature_std": x.std(0, correction=0).mean() * x.shape[1] ** 0.5}
+    return {"feature_std": feature_std(torch.cat(features).float())}
 
 
 RANK_EVERY = 10

@@ -237,9 +237,10 @@ def test_the_command_starts_from_the_last_healthy_checkpoint(tmp_path: Path) -> 
         f"sslkit run '{run}' --from '{run}/checkpoints/step-00000150' method.center_momentum=0.9"
     )
     assert checkup.spared() == (150,)
-    other = Checkup(doctor_of("method.center_momentum=1"), RunDirectory(run))
-    other.load(json.loads(json.dumps(checkup.state())))
-    assert (other.doctor, other.last_healthy) == (checkup.doctor, checkup.last_healthy)
+    other = doctor_of("method.center_momentum=1")
+    other.load(json.loads(json.dumps(checkup.doctor.state())))
+    assert other == checkup.doctor
+    assert other.last_healthy >= 150
     again = checkup.after_evaluation(280)
     assert was_at_evaluation(again)
     assert not was_at_evaluation(told)
