@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from sslkit.core.evaluator import EvalContext, EvalData, Evaluator, ImageSet, Result, Subject
+from sslkit.core.evaluator import Estimate, EvalContext, EvalData, Evaluator, ImageSet, Result, Subject
 from sslkit.core.patches import ROUNDING
 from sslkit.errors import DataError, RecipeError
 from sslkit.eval.features import eval_mode
@@ -100,12 +100,13 @@ class PatchGame(Evaluator):
         rounds = Rounds(images, self.config.rounds, size)
         named = settings(self.config)
         scores = _play(subject, rounds, named)
-        metrics = {f"accuracy{name}": score.accuracy for name, score in scores.items()}
-        metrics["standard_error"] = scores[REFERENCE].standard_error
-        metrics["games"] = float(scores[REFERENCE].right.numel())
+        estimates = {f"accuracy{name}": score.estimate() for name, score in scores.items()}
+        reference = scores[REFERENCE]
+        for name, value in (("standard_error", reference.standard_error), ("games", reference.right.numel())):
+            estimates[name] = Estimate(float(value), math.nan, math.nan, len(images))
         path = context.figures / f"{FIGURE}.png"
         draw_patch_game(scores, named, rounds, path)
-        return Result(metrics, {FIGURE: path})
+        return Result.of(estimates, figures={FIGURE: path})
 
 
 def input_side(wanted: int | None, grid: int | None, image_side: int) -> int:

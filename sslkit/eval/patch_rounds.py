@@ -5,16 +5,17 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslkit.core.evaluator import Subject
+from sslkit.core.evaluator import Estimate, Subject
 from sslkit.core.patches import ROUNDING, draw_pairs, standardized
 from sslkit.core.randomness import seed_of
+from sslkit.eval.bootstrap import mean_estimate
 
 CHUNK = 256
 """Games played at a time."""
@@ -53,6 +54,10 @@ class Score:
         """Of the accuracy, by the spread between images: games with one anchor image are not independent."""
         by_image = self.right.mean(0)  # [N]
         return float(by_image.std() / math.sqrt(len(by_image)))
+
+    def estimate(self) -> Estimate:
+        """The accuracy with its 95 % interval over images."""
+        return replace(mean_estimate(self.right.mean(0)), value=self.accuracy)
 
 
 class Rounds:

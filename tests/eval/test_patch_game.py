@@ -14,6 +14,7 @@ from sslkit.core.backbone import Backbone
 from sslkit.core.evaluator import EvalData, Result, Subject
 from sslkit.core.method import Method
 from sslkit.errors import DataError, RecipeError
+from sslkit.eval.bootstrap import mean_estimate
 from sslkit.eval.patch_game import PatchGame, PatchGameConfig, gather, input_side, settings
 from sslkit.eval.patch_rounds import Look, Rounds, Score, Setting, patch_side
 from sslkit.nn.pocket import conv_pocket, vit_pocket
@@ -330,3 +331,19 @@ def test_all_defaults_fit_into_images_of_any_side() -> None:
 
 def test_it_is_found_by_its_name() -> None:
     assert Registry.load().get("evaluators", "patch_game") is PatchGame
+
+
+def test_each_accuracy_has_its_interval_over_images(tmp_path: Path) -> None:
+    """Wider than nothing where half of the games are lost, and of as many images as play."""
+    result = played(gratings(), Fake(orientation), tmp_path, rounds=2)
+    low, high = result.intervals["accuracy_shuffled"]
+    assert low < result.metrics["accuracy_shuffled"] < high
+    assert result.intervals["accuracy"][0] <= result.metrics["accuracy"] <= result.intervals["accuracy"][1]
+    assert set(result.counts.values()) == {60}
+    assert set(result.counts) == set(result.metrics)
+
+
+def test_the_interval_is_that_of_the_games_mean_by_image() -> None:
+    right = torch.tensor([[1.0, 0.0, 0.5, 1.0], [1.0, 0.0, 0.5, 0.0]], dtype=torch.float64)
+    estimate = Score(right).estimate()
+    assert estimate == mean_estimate(torch.tensor([1.0, 0.0, 0.5, 0.5], dtype=torch.float64))
