@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 from sslkit import hookspecs
 from sslkit.errors import PluginError, indented
 
-ROOMS = ("methods", "nn", "augment", "data", "eval", "train", "report")
+ROOMS = ("methods", "nn", "augment", "data", "eval", "train", "report", "executors")
 """Packages of sslkit whose modules may offer components."""
 _IMPLEMENTS_A_HOOK = re.compile(r"^\s*@(\w+\.)?hookimpl\b", re.MULTILINE)
 

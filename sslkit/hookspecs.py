@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sslkit.core.backbone import Backbone
     from sslkit.core.dataset import Dataset
     from sslkit.core.evaluator import Evaluator
+    from sslkit.core.executor import Executor
     from sslkit.core.method import Method, Progress, StepOutput
     from sslkit.core.tracker import Tracker
 
@@ -58,6 +59,11 @@ def sslkit_evaluators() -> Mapping[str, type[Evaluator]]:  # type: ignore[empty-
 @_hookspec
 def sslkit_trackers() -> Mapping[str, type[Tracker]]:  # type: ignore[empty-body]
     """Trackers by the name that an entry of `trackers` takes."""
+
+
+@_hookspec
+def sslkit_executors() -> Mapping[str, type[Executor]]:  # type: ignore[empty-body]
+    """Executors by the name that `sslkit ablate --executor` takes."""
 
 
 @_hookspec

@@ -32,8 +32,9 @@ KINDS = {
     "datasets": "data.name",
     "evaluators": "eval.evaluators",
     "trackers": "trackers",
+    "executors": "--executor",
 }
-"""Kinds of component, and the key of a recipe that names one."""
+"""Kinds of component, and the key of a recipe, or the option, that names one."""
 ALLOW_VARIABLE = "SSLKIT_PLUGINS_ALLOW"
 """Environment variable: comma-separated names of the third-party plugins that may load; unset: all."""
 _log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Registry:
         """The component (a class, or a backbone's factory) of that name.
 
         Args:
-            kind: methods, backbones, augmentations, datasets, evaluators or trackers.
+            kind: methods, backbones, augmentations, datasets, evaluators, trackers or executors.
             where: key of the recipe that asks, for the message.
 
         Raises:

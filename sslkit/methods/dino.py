@@ -42,6 +42,9 @@ class DINOConfig:
     """EMA momentum of the teacher at the start, 0 to 1; smaller for small batches or short runs."""
     teacher_momentum_end: float = 1.0
     """EMA momentum at the end, by a cosine, 0 to 1."""
+    teacher_update_epochs: int = 0
+    """0: the teacher follows by EMA after each step; n >= 1: it is the student as it was at the end of the last
+    n-th epoch, without EMA (the paper compares the previous epoch: 1)."""
     freeze_last_layer_epochs: int = 1
     """Epochs during which the head's last layer gets no gradient, >= 0."""
     norm_last_layer: bool = True
@@ -66,6 +69,7 @@ _RANGES = {
     "center_momentum": SHARE,
     "teacher_momentum": SHARE,
     "teacher_momentum_end": SHARE,
+    "teacher_update_epochs": Range(0),
     "freeze_last_layer_epochs": Range(0),
     "hidden_dim": WIDTH,
     "bottleneck_dim": WIDTH,
@@ -142,6 +146,9 @@ class DINO(Method):
 
     def _momentum(self, progress: Progress) -> float:
         c = self.config
+        if c.teacher_update_epochs:
+            between = c.teacher_update_epochs * progress.steps_per_epoch
+            return 0.0 if (progress.step + 1) % between == 0 else 1.0
         return cosine(
             progress.step, progress.total_steps, start=c.teacher_momentum, end=c.teacher_momentum_end
         )

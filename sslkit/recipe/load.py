@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 from sslkit.errors import RecipeError, indented, nearest
@@ -11,7 +11,7 @@ from sslkit.plugins import Registry, resolve
 from sslkit.recipe.document import Document, read_yaml
 from sslkit.recipe.explain import explain
 from sslkit.recipe.layers import Change, Draft, parse_override
-from sslkit.recipe.places import COMMAND_LINE, DEFAULT, Place, shown
+from sslkit.recipe.places import COMMAND_LINE, DEFAULT, Path, Place, shown
 from sslkit.recipe.schema import Recipe
 from sslkit.recipe.sections import VARIANT_KEYS, build_recipe, named_sections, read_data
 from sslkit.recipe.typed import convert
@@ -37,17 +37,18 @@ class Loaded:
     """Which variant was taken; None: the bare file."""
     notes: list[str]
     """What the user should be told: dropped keys, plugins that failed."""
-    path: Path | None
+    path: FilePath | None
     """The recipe's file; None for a mapping."""
 
 
 def load_recipe(
-    source: str | Path | Mapping[str, Any],
+    source: str | FilePath | Mapping[str, Any],
     overrides: Sequence[str] = (),
     *,
     variant: str | None = None,
     plugins: Sequence[str] = (),
     no_plugins: Sequence[str] = (),
+    layers: Sequence[Sequence[Change]] = (),
 ) -> Loaded:
     """Load, lay the layers over each other, and type.
 
@@ -57,6 +58,7 @@ def load_recipe(
         variant: name of a set of changes in the file; None: its `default_variant`; "none": no changes.
         plugins: further plugins, relative to the current folder.
         no_plugins: names of plugins to leave out.
+        layers: further changes, between the variant and the overrides, such as those of a study's arm.
 
     Raises:
         RecipeError: the recipe cannot be read, or has an unknown key, a wrong type, an impossible value.
@@ -68,9 +70,9 @@ def load_recipe(
     words = [parse_override(word) for word in overrides]
     _check_overrides(words)
     bare = {key: value for key, value in document.value.items() if key not in VARIANT_KEYS}
-    layers = [[Change((), bare, document.place)], changes, words]
+    written = [[Change((), bare, document.place)], changes, *layers, words]
 
-    asked = _asked_plugins(layers, path, plugins)
+    asked = _asked_plugins(written, path, plugins)
     registry = Registry.load(asked, blocked=no_plugins)
     notes = [
         f"plugin {p.name} failed and is left out: {p.detail}"
@@ -78,48 +80,88 @@ def load_recipe(
         if p.status == "failed"
     ]
     draft, sections = _defaults(), named_sections(registry)
-    for layer in layers:
+    for layer in written:
         draft.apply(layer, sections, notes)
     recipe = build_recipe(draft, registry)
     recipe.plugins = asked
     return Loaded(recipe, registry, chosen, notes, path)
 
 
-def find_recipe(name: str | Path) -> Path:
-    """The file of a recipe: a path, or a packed one's name (`dino_vits8`, `ablations/temperature`).
+def find_recipe(name: str | FilePath) -> FilePath:
+    """The file of a recipe: a path, or a packed one's name (`dino_vits8`, `methods/byol`).
 
     Raises:
         RecipeError: there is neither; the message has the nearest.
     """
-    path = Path(name).expanduser()
+    return find_file(name, "recipe", packed_recipes())
+
+
+def find_file(name: str | FilePath, what: str, packed: Mapping[str, FilePath]) -> FilePath:
+    """A path, or the name of a file that comes with sslkit.
+
+    Args:
+        what: it is called in an error: recipe or study.
+        packed: files by name.
+
+    Raises:
+        RecipeError: there is neither; the message has the nearest.
+    """
+    path = FilePath(name).expanduser()
     if path.is_file():
         return path
-    packed = packed_recipes()
     if str(name) in packed:
         return packed[str(name)]
     if path.is_dir():
-        inside = path / "recipe.yaml"
+        inside = path / f"{what}.yaml"
         hint = f"\n  did you mean '{inside}'?" if inside.is_file() else ""
-        raise RecipeError(f"'{name}' is a folder, not a recipe{hint}")
+        raise RecipeError(f"'{name}' is a folder, not a {what}{hint}")
     near = nearest(str(name), packed) or nearest(path.stem, packed)
-    listed = indented(f"recipes: {', '.join(packed) or 'none are packed'}")
-    raise RecipeError(f"there is no recipe '{name}', neither a file nor a packed one{near}{listed}")
+    plural = "recipes" if what == "recipe" else "studies"
+    listed = indented(f"{plural}: {', '.join(packed) or 'none are packed'}")
+    raise RecipeError(f"there is no {what} '{name}', neither a file nor a packed one{near}{listed}")
 
 
-def packed_recipes() -> dict[str, Path]:
+STUDIES = "ablations/"
+"""Where among the recipes the studies are."""
+
+
+def packed_recipes() -> dict[str, FilePath]:
     """Recipes that come with sslkit, by name: a wheel holds them, a checkout has them beside the package."""
-    package = Path(__file__).resolve().parents[1]
+    return {name: file for name, file in _packed().items() if not name.startswith(STUDIES)}
+
+
+def packed_studies() -> dict[str, FilePath]:
+    """Studies that come with sslkit, by name without their folder's."""
+    found = _packed().items()
+    return {name.removeprefix(STUDIES): file for name, file in found if name.startswith(STUDIES)}
+
+
+def _packed() -> dict[str, FilePath]:
+    package = FilePath(__file__).resolve().parents[1]
     folder = package / "_recipes"
     folder = folder if folder.is_dir() else package.parent / "recipes"
     files = sorted(folder.rglob("*.yaml"))
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
 
 
-def _read(source: str | Path | Mapping[str, Any]) -> tuple[Document, Path | None]:
+def _read(source: str | FilePath | Mapping[str, Any]) -> tuple[Document, FilePath | None]:
     if isinstance(source, Mapping):
         return Document("the recipe", dict(source), None), None
     path = find_recipe(source)
-    name = str(source) if path == Path(source) else _shortest(path)
+    return read_document(path, str(source), f"a recipe is a mapping\n  it starts with sslkit: {FORMAT}"), path
+
+
+def read_document(path: FilePath, asked: str, expected: str) -> Document:
+    """A YAML file that holds a mapping.
+
+    Args:
+        asked: how the user called it.
+        expected: what it must be, in words for the error.
+
+    Raises:
+        RecipeError: it cannot be read, is no YAML, or holds something else.
+    """
+    name = asked if path == FilePath(asked) else _shortest(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -127,17 +169,19 @@ def _read(source: str | Path | Mapping[str, Any]) -> tuple[Document, Path | None
     document = read_yaml(text, name)
     if not isinstance(document.value, dict):
         what = "is empty" if document.value is None else f"holds {shown(document.value)}"
-        raise RecipeError(f"{name} {what}, but a recipe is a mapping\n  it starts with sslkit: {FORMAT}")
-    return document, path
+        raise RecipeError(f"{name} {what}, but {expected}")
+    return document
 
 
-def _shortest(path: Path) -> str:
-    here = Path.cwd()
+def _shortest(path: FilePath) -> str:
+    here = FilePath.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
 def _check_format(document: Document) -> None:
     version = document.value.get("sslkit")
+    if version is None and "sslkit_study" in document.value:
+        raise RecipeError(f"{document.name} is a study, not a recipe\n  sslkit ablate {document.name}")
     if version is None:
         raise RecipeError(
             f"{document.name} has no 'sslkit: {FORMAT}', the version of the recipe format"
@@ -172,22 +216,34 @@ def _variant(document: Document, wanted: str | None) -> tuple[str | None, list[C
         known = [*variants, NO_VARIANT]
         near = nearest(str(name), known)
         raise place.error(f"there is no variant {shown(name)}{near}\n  variants: {', '.join(known)}")
-    changes = {} if variants[name] is None else variants[name]
-    if not isinstance(changes, dict):
-        raise document.place(("variants", name)).error(
-            f"the variant '{name}' is {shown(changes)}, but must be a mapping of changes"
-        )
-    return name, [_variant_change(document, name, key, value) for key, value in changes.items()]
+    return name, changes_at(document, ("variants", name), f"variant {name}")
 
 
-def _variant_change(document: Document, name: str, key: str, value: Any) -> Change:
-    path = tuple(str(key).split("."))
+def changes_at(document: Document, at: Path, label: str) -> list[Change]:
+    """The changes that a file holds at a place, as a mapping whose keys are nested or dotted; none for null.
 
-    def place_of(at: tuple[str | int, ...]) -> Place:
-        return Place(document.place(("variants", name, key, *at[len(path) :])).before, f"variant {name}")
+    Args:
+        label: what they are called in an error, such as "variant nano" or "arm no_flip".
+
+    Raises:
+        RecipeError: it is no mapping, or changes what only a recipe's own file can say.
+    """
+    given = document.value
+    for key in at:
+        given = given[key]
+    if given is not None and not isinstance(given, dict):
+        raise document.place(at).error(f"{label} is {shown(given)}, but must be a mapping of changes")
+    return [_change(document, (*at, key), value, label) for key, value in (given or {}).items()]
+
+
+def _change(document: Document, at: Path, value: Any, label: str) -> Change:
+    path = tuple(str(at[-1]).split("."))
+
+    def place_of(inside: Path) -> Place:
+        return Place(document.place((*at, *inside[len(path) :])).before, label)
 
     if path[0] in FIXED:
-        raise place_of(path).error(f"a variant cannot change '{path[0]}'")
+        raise place_of(path).error(f"{label} cannot change '{path[0]}'")
     return Change(path, value, place_of)
 
 
@@ -205,7 +261,7 @@ def _defaults() -> Draft:
 
 
 def _asked_plugins(
-    layers: Sequence[Sequence[Change]], path: Path | None, further: Sequence[str]
+    layers: Sequence[Sequence[Change]], path: FilePath | None, further: Sequence[str]
 ) -> list[str]:
     """Absolute paths and version demands: the recipe's, from its folder, then the command line's."""
     draft = Draft()
@@ -213,7 +269,7 @@ def _asked_plugins(
         draft.put(change)
     specs = convert(draft.tree.get("plugins", []), list[str], ("plugins",), draft)
     on_command_line = draft.place(("plugins",)) == COMMAND_LINE
-    base = Path.cwd() if path is None or on_command_line else path.parent
+    base = FilePath.cwd() if path is None or on_command_line else path.parent
     asked = []
     for i, spec in enumerate(specs):
         with draft.place(("plugins", i)).told():

@@ -378,10 +378,10 @@ def test_a_wrong_line_in_the_file(
         ("- a\n", "toy.yaml holds ['a'], but a recipe is a mapping"),
         ("sslkit: 1\nvariants: [a]\n", "toy.yaml, line 2: 'variants' must be a mapping"),
         ("sslkit: 1\nvariants: {none: {}}\n", "toy.yaml, line 2: 'variants' must be a mapping"),
-        ("sslkit: 1\nvariants: {a: 3}\ndefault_variant: a\n", "toy.yaml, line 2: the variant 'a' is 3"),
+        ("sslkit: 1\nvariants: {a: 3}\ndefault_variant: a\n", "toy.yaml, line 2: variant a is 3"),
         (
             "sslkit: 1\nvariants:\n  a: {sslkit: 1}\ndefault_variant: a\n",
-            "toy.yaml, line 3: a variant cannot change",
+            "toy.yaml, line 3: variant a cannot change",
         ),
     ],
 )

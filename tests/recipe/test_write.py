@@ -15,8 +15,6 @@ from sslkit.recipe.schema import Recipe
 from sslkit.recipe.typed import hints
 from sslkit.recipe.write import differences, to_yaml
 
-STUDIES = "ablations/"
-
 
 def again(recipe: Recipe, folder: Path) -> Recipe:
     file = folder / "again.yaml"
@@ -69,7 +67,7 @@ def test_a_run_directory_has_its_own_plugin_files(toy: Path, tmp_path: Path) -> 
     assert differences(loaded.recipe, resumed) == ["plugins"]
 
 
-@pytest.mark.parametrize("name", [name for name in packed_recipes() if not name.startswith(STUDIES)])
+@pytest.mark.parametrize("name", packed_recipes())
 def test_every_packed_recipe_and_variant_loads_again(name: str, tmp_path: Path) -> None:
     variants = read_yaml(packed_recipes()[name].read_text(), name).value.get("variants", {})
     for variant in [*variants, "none"]:
