@@ -1,19 +1,41 @@
 """The door to ablation studies: a study file in; runs, tables and a page out."""
 
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from sslkit.ablation.live import Shown
+from sslkit.ablation.estimate import costs
+from sslkit.ablation.live import Shown, clock
+from sslkit.ablation.page import write_page
 from sslkit.ablation.places import Places
-from sslkit.ablation.running import Outcome, alone, carry_out, write_recipes
-from sslkit.ablation.study import Study, read_study
+from sslkit.ablation.result import StudyResult, as_record, read_result
+from sslkit.ablation.running import alone, carry_out, write_recipes
+from sslkit.ablation.study import Study, as_yaml, read_study
+from sslkit.ablation.tables import as_csv, changes, headline, metric_words, sections
+from sslkit.comparison.tables import as_markdown, print_sections
 from sslkit.core.executor import Executor, Resources
+from sslkit.errors import RunError
 from sslkit.plugins import Registry
 from sslkit.recipe.layers import Draft
+from sslkit.recipe.places import COMMAND_LINE
 from sslkit.recipe.typed import build
+from sslkit.train.rundir import write_aside
+from sslkit.train.wording import counted
 
-__all__ = ["ablate", "read_study"]
+__all__ = ["Outcome", "ablate", "as_record", "read_study", "save", "show", "told_plan"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what is known by then."""
+
+    result: StudyResult
+    written: tuple[Path, ...]
+    exit_code: int
+    """0 where every run is over, 130 or 143 where a signal ended it, 1 where runs were lost."""
 
 
 def ablate(
@@ -23,49 +45,134 @@ def ablate(
     out: str | Path | None = None,
     seeds: Sequence[int] | None = None,
     executor: str = "local",
-    options: dict[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     jobs: int | None = None,
     retry_failed: bool = False,
     plugins: Sequence[str] = (),
     no_plugins: Sequence[str] = (),
+    file: TextIO | None = None,
 ) -> Outcome:
-    """Run what a study still lacks.
+    """Run what a study still lacks, and write its tables and its page.
 
     Args:
         study: a file, or the name of a packed study such as "temperature".
         overrides: words for all arms, such as "data.root=DIR".
-        out: the study's directory, new or one that was begun; by default `studies/<name>`.
+        out: the study's directory, a new one or one that was begun; by default `studies/<name>`.
         seeds: instead of the file's.
-        executor: by whom: local, ray, slurm, or a plugin's.
+        executor: who runs it: local, ray, slurm, or a plugin's.
         options: the executor's keys.
-        jobs: most runs at a time.
+        jobs: most runs at a time; None: as the executor thinks fit.
         retry_failed: run again what failed; otherwise a failure is a result.
         plugins, no_plugins: as for a run.
+        file: where progress is told; None: stdout.
+
+    Raises:
+        SslkitError: the study is not right; its directory holds something else, or runs of other recipes; the
+            executor cannot run; a metric is not measured.
     """
     found = read_study(study, overrides, seeds=seeds, plugins=plugins, no_plugins=no_plugins)
-    places = Places(Path(out) if out is not None else Path("studies") / found.name)
+    places = Places(_directory(found, out))
     with alone(places):
-        write_recipes(found, places)
         resources = Resources(jobs, places.jobs / executor)
         by = build_executor(found.baseline.loaded.registry, executor, options or {}, resources)
-        return carry_out(
+        write_recipes(found, places)
+        write_aside(places.study, as_yaml(found))
+        code = carry_out(
             found,
             places,
             by,
             retry_failed=retry_failed,
             no_plugins=no_plugins,
-            shown=Shown(found.metrics[0].name),
+            shown=Shown(found.metrics[0].name, file),
         )
+        result = read_result(found, places)
+        return Outcome(result, tuple(save(result)), code or (0 if result.is_complete else 1))
 
 
-def build_executor(registry: Registry, name: str, options: dict[str, Any], resources: Resources) -> Executor:
-    """An executor by name, with its typed keys."""
+def _directory(study: Study, out: str | Path | None) -> Path:
+    """Where a study is kept: a new or an empty folder, or one that holds it already."""
+    folder = Path("studies") / study.name if out is None else Path(out)
+    if folder.is_file():
+        raise RunError(f"{folder} is a file\n  choose another --out")
+    places = Places(folder)
+    if folder.is_dir() and any(folder.iterdir()) and not (places.study.is_file() or places.runs.is_dir()):
+        raise RunError(f"{folder} holds other files already\n  choose another --out")
+    return folder
+
+
+def build_executor(
+    registry: Registry, name: str, options: Mapping[str, Any], resources: Resources
+) -> Executor:
+    """An executor by name, with its typed keys.
+
+    Raises:
+        SslkitError: there is none of that name; it has no such key; what it needs is missing.
+    """
     cls = registry.get("executors", name)
-    config = build(cls.Config, options, (), Draft(), label=f"the executor {name}")
+    given = Draft(origins={(): lambda _: COMMAND_LINE})
+    config = build(cls.Config, dict(options), (), given, label=f"the executor {name}")
     built: Executor = cls(config, resources)
     return built
 
 
-def describe(study: Study) -> list[str]:
-    """The arms, and what each changes."""
-    return [arm.name for arm in study.arms]
+def save(result: StudyResult) -> list[Path]:
+    """Write study.json, table.csv, table.md and study.html; each is there as a whole, or as it was before."""
+    folder = result.places.folder
+    texts = {
+        "study.json": json.dumps(as_record(result), indent=1, ensure_ascii=False) + "\n",
+        "table.csv": as_csv(result),
+        "table.md": f"# {headline(result)}\n\n{as_markdown(sections(result))}",
+    }
+    for name, text in texts.items():
+        write_aside(folder / name, text)
+    return [*(folder / name for name in texts), write_page(result)]
+
+
+def show(outcome: Outcome) -> None:
+    """Print the tables, where they are, and how to go on with what is not over."""
+    result = outcome.result
+    print_sections(headline(result), sections(result))
+    print(f"\nwritten: {', '.join(map(str, outcome.written))}")
+    if not result.is_complete:
+        print(f"{counted(result.missing, 'run')} not over: the same command goes on where it was")
+
+
+# --- before it runs ----------------------------------------------------------------------------------------
+
+
+def told_plan(
+    study: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    seeds: Sequence[int] | None = None,
+    jobs: int | None = None,
+    plugins: Sequence[str] = (),
+    no_plugins: Sequence[str] = (),
+) -> Iterator[str]:
+    """Check a study as a whole and try each arm for a few steps, in lines for a person; nothing is written.
+
+    Args:
+        jobs: runs at a time; None: one a core.
+
+    Raises:
+        SslkitError: what running it would say before it trains, or at its first evaluation.
+    """
+    found = read_study(study, overrides, seeds=seeds, plugins=plugins, no_plugins=no_plugins)
+    cores = os.cpu_count() or 1
+    runs, at_a_time = (
+        len(found.arms) * len(found.seeds),
+        min(jobs or cores, len(found.arms) * len(found.seeds)),
+    )
+    title = f": {found.section.title}" if found.section.title else ""
+    yield f"{found.name}{title}"
+    yield f"  base      {found.section.base}, variant {found.baseline.loaded.variant or 'none'}"
+    yield f"  compared  {'; '.join(map(metric_words, found.metrics))}"
+    yield f"  seeds     {', '.join(map(str, found.seeds))}"
+    yield f"  baseline  {found.baseline.name}"
+    yield from (f"  arm       {line}" for line in changes(found).lines)
+    total = 0.0
+    for cost in costs(found, max(1, cores // at_a_time)):
+        total += cost.seconds * len(found.seeds)
+        yield f"  tried     {cost.told()}"
+    yield f"{counted(runs, 'run')}, {at_a_time} at a time on this machine: about {clock(total / at_a_time)}"
+    yield "Everything is in place. Nothing was written; without --dry-run it runs."

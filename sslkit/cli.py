@@ -238,6 +238,121 @@ def report(
         typer.echo(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
+ABLATE_EXAMPLES = """Examples:
+
+sslkit ablate smoke   (3 arms x 2 seeds, some minutes)
+
+sslkit ablate recipes/ablations/temperature.yaml --dry-run   (the arms, what they change, how long it takes)
+
+sslkit ablate augmentations data.name=folder data.root=photos --seeds 0-4 --out studies/photos
+
+sslkit ablate my_study.yaml --executor slurm --option partition=gpu --option minutes=600 --jobs 16
+
+The same command again goes on where it was."""
+
+
+@app.command(epilog=ABLATE_EXAMPLES)
+def ablate(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a packed one.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Changes to the recipes of all arms, such as data.root=DIR."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="SEEDS", help="Instead of the file's: 0,1,2 or 0-4.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Most runs at a time; default: the executor's choice."),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(metavar="NAME", help="Who runs it: local, ray, slurm, or a plugin's.")
+    ] = "local",
+    option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="A key of the executor. Repeatable.")
+    ] = None,
+    plugin: Plugins = None,
+    no_plugin: NoPlugins = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The study's directory; default: studies/NAME.")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run again what failed; else a failure is a result.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check, try each arm for some steps, say how long it takes.")
+    ] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run a study: arms x seeds, compared to a baseline with intervals. The same command again goes on."""
+    with _errors_told(debug):
+        from sslkit import ablate as door
+        from sslkit.ablation.words import read_options, read_seeds
+
+        chosen: dict[str, Any] = {
+            "seeds": None if seeds is None else read_seeds(seeds),
+            "plugins": plugin or (),
+            "no_plugins": no_plugin or (),
+            "jobs": jobs,
+        }
+        if dry_run:
+            for line in door.told_plan(study, overrides or (), **chosen):
+                typer.echo(line)
+            return
+        outcome = door.ablate(
+            study,
+            overrides or (),
+            out=out,
+            executor=executor,
+            options=read_options(option or ()),
+            retry_failed=retry_failed,
+            file=sys.stderr if as_json else None,
+            **chosen,
+        )
+        _print_json(door.as_record(outcome.result)) if as_json else door.show(outcome)
+        raise typer.Exit(outcome.exit_code)
+
+
+REPRODUCE_EXAMPLES = """Examples:
+
+sslkit reproduce dino_pocket   (runs it, some minutes on two CPU cores, and says inside or outside)
+
+sslkit reproduce dino_pocket --variant nano seed=5
+
+sslkit reproduce runs/dino_pocket --resume   (go on after a stop, a kill or a crash)"""
+
+
+@app.command(epilog=REPRODUCE_EXAMPLES)
+def reproduce(
+    recipe: RecipeWord,
+    overrides: Overrides = None,
+    variant: Variant = None,
+    plugin: Plugins = None,
+    no_plugin: NoPlugins = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run directory; default: the next free runs/NAME.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RECIPE or --out.")] = False,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Run a recipe, and say whether its metrics are in the bands that it states: exit code 0, or 1."""
+    with _errors_told(debug):
+        from sslkit import reproduce as door
+        from sslkit.train.distributed import is_first_process
+
+        chosen: dict[str, Any] = {"variant": variant, "out": out, "resume": resume, "quiet": as_json}
+        found = door.reproduce(
+            recipe, overrides or (), plugins=plugin or (), no_plugins=no_plugin or (), **chosen
+        )
+        if is_first_process():
+            _print_json(found.as_record()) if as_json else typer.echo("\n".join(found.told()))
+        raise typer.Exit(found.exit_code)
+
+
 @app.command(epilog="Example: sslkit plugins --plugin my_method.py")
 def plugins(
     plugin: Plugins = None, no_plugin: NoPlugins = None, as_json: AsJson = False, debug: Debug = False

@@ -134,24 +134,32 @@ def _looks_like_a_folder(recipe: str | Path | Mapping[str, Any]) -> bool:
 
 
 def _load(source: str | Path | Mapping[str, Any], overrides: Sequence[str], **how: Any) -> Loaded:
-    """The recipe as given; of a run directory, the one that it was started with."""
-    if not isinstance(source, Mapping) and Path(source).is_dir():
-        directory = RunDirectory(Path(source))
-        if not directory.holds_a_run:
-            raise RunError(
-                f"{source} is a folder, but no run directory (it has no recipe.yaml)\n"
-                "  give a recipe file, the name of a packed recipe, or a run directory"
-            )
-        source = directory.recipe
-    return load_recipe(source, overrides, **how)
+    return load_recipe(recipe_of(source), overrides, **how)
 
 
-MAY_DIFFER = ("runtime", "checkpoint", "trackers", "plugins", "name", "closing")
+def recipe_of(source: str | Path | Mapping[str, Any]) -> str | Path | Mapping[str, Any]:
+    """The recipe as given; of a run directory, the one that it was started with.
+
+    Raises:
+        RunError: it is a folder, but no run directory.
+    """
+    if isinstance(source, Mapping) or not Path(source).is_dir():
+        return source
+    directory = RunDirectory(Path(source))
+    if not directory.holds_a_run:
+        raise RunError(
+            f"{source} is a folder, but no run directory (it has no recipe.yaml)\n"
+            "  give a recipe file, the name of a packed recipe, or a run directory"
+        )
+    return directory.recipe
+
+
+MAY_DIFFER = ("runtime", "checkpoint", "trackers", "plugins", "name", "closing", "expect")
 """Sections that a resume takes from the recipe that it is given, or does not compare."""
 
 
 def _merged(given: Loaded, directory: RunDirectory, no_plugins: Sequence[str]) -> Loaded:
-    """The directory's recipe, which rules, with the runtime, checkpoints and trackers that are given now."""
+    """The directory's recipe, which rules, with the runtime, checkpoints, trackers and bands given now."""
     kept = load_recipe(directory.recipe, no_plugins=no_plugins)
     wrong = [k for k in differences(kept.recipe, given.recipe) if k.split(".")[0] not in MAY_DIFFER]
     if wrong:
@@ -160,7 +168,7 @@ def _merged(given: Loaded, directory: RunDirectory, no_plugins: Sequence[str]) -
             f"  to go on as it was: sslkit run {directory.path} --resume      to try the change: a new --out"
         )
     kept.recipe.runtime, kept.recipe.checkpoint = given.recipe.runtime, given.recipe.checkpoint
-    kept.recipe.trackers = given.recipe.trackers
+    kept.recipe.trackers, kept.recipe.expect = given.recipe.trackers, given.recipe.expect
     return kept
 
 

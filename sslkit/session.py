@@ -269,7 +269,7 @@ class Session:
         try:
             train(
                 self.trainer,
-                self._batches(),
+                self.batches(),
                 self.last_step,
                 on_record=self._on_record,
                 on_step=self._on_step,
@@ -279,7 +279,8 @@ class Session:
             self._save()
             raise
 
-    def _batches(self) -> Iterator[Batch]:
+    def batches(self) -> Iterator[Batch]:
+        """What this process still trains on, in order."""
         recipe, place = self.recipe, self.place
         share = recipe.optim.batch_size // place.world_size
         return train_loader(

@@ -8,8 +8,8 @@ from typing import Any
 from sslkit.errors import RecipeError, nearest
 from sslkit.recipe.document import Document
 from sslkit.recipe.layers import Change
-from sslkit.recipe.load import changes_at
-from sslkit.recipe.places import Path, shown
+from sslkit.recipe.load import FIXED, changes_at
+from sslkit.recipe.places import Path, Place, shown
 
 MODES = ("one_factor", "full")
 
@@ -31,8 +31,8 @@ class GridSection:
         for name, points in self.axes.items():
             if not isinstance(points, list | dict) or not points:
                 raise RecipeError(
-                    f"'axes' has '{name}' as {shown(points)}, but an axis is a list of values, or a mapping of"
-                    " points"
+                    f"'axes' has '{name}' as {shown(points)}, but an axis is a list of values, or a mapping"
+                    " of points"
                 )
         if not self.axes:
             raise RecipeError("'axes' is empty, but a grid has at least one")
@@ -61,29 +61,46 @@ def cells(grid: GridSection, document: Document) -> Iterator[Cell]:
     """The arms of a grid, in the order of its axes.
 
     Raises:
-        RecipeError: a point's changes are no mapping, or change what a study cannot.
+        RecipeError: a point's changes are no mapping, or change what a study cannot; a value stands twice.
     """
-    axes = grid.points()
-    if grid.mode == "one_factor":
-        for axis, points in axes.items():
-            for point in points:
-                yield _cell(grid, document, {axis: point})
-        return
-    for names in product(*axes.values()):
-        yield _cell(grid, document, dict(zip(axes, names, strict=True)))
+    axes = [list(_points(axis, points, document)) for axis, points in grid.axes.items()]
+    chosen = product(*axes) if grid.mode == "full" else ((point,) for axis in axes for point in axis)
+    for points in chosen:
+        changes = tuple(change for point in points for change in point.changes)
+        name, at = ",".join(point.name for point in points), points[0].at
+        yield Cell(name, at, changes, {point.axis: point.name for point in points})
 
 
-def _cell(grid: GridSection, document: Document, points: Mapping[str, str]) -> Cell:
-    changes = [change for axis, point in points.items() for change in _changes(grid, document, axis, point)]
-    return Cell(",".join(points.values()), ("grid", "axes", next(iter(points))), tuple(changes), points)
+@dataclass(frozen=True)
+class _Point:
+    """One choice of an axis."""
+
+    axis: str
+    name: str
+    at: Path
+    changes: tuple[Change, ...]
 
 
-def _changes(grid: GridSection, document: Document, axis: str, point: str) -> list[Change]:
+def _points(axis: str, given: Any, document: Document) -> Iterator[_Point]:
     at: Path = ("grid", "axes", axis)
-    if isinstance(grid.axes[axis], dict):
-        return changes_at(document, (*at, point), f"{axis} {point}")
-    value = grid.points()[axis][point]
-    return [Change(tuple(axis.split(".")), value, lambda _: document.place(at))]
+    if isinstance(given, dict):
+        for name in given:
+            changes = changes_at(document, (*at, name), f"point {name} of axis {axis}")
+            yield _Point(axis, name, (*at, name), tuple(changes))
+        return
+    names = [_label(axis, value) for value in given]
+    for i, (name, value) in enumerate(zip(names, given, strict=True)):
+        place = document.place((*at, i))
+        if name in names[:i]:
+            raise place.error(f"the axis '{axis}' has {name} twice\n  leave one of them out")
+        yield _Point(axis, name, (*at, i), (_change(axis, value, place),))
+
+
+def _change(axis: str, value: Any, place: Place) -> Change:
+    key = tuple(axis.split("."))
+    if key[0] in FIXED:
+        raise place.error(f"an axis cannot change '{key[0]}', which only the file of a recipe can give")
+    return Change(key, value, lambda _: place)
 
 
 def _label(key: str, value: Any) -> str:

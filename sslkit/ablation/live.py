@@ -1,41 +1,45 @@
 """A study as a person sees it while it runs: a live table on a terminal, plain lines anywhere else."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from sslkit.ablation.watch import Watch
+from sslkit.train.wording import clock as clock
 from sslkit.train.wording import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 
 BETWEEN_LINES = 60.0
 """Where the output is no terminal: least seconds between two lines that tell how far all is."""
+STATE = ""
+"""The head of the last column."""
+STATE_WIDTH = 10
+"""Columns of the terminal that it keeps before others give way to it."""
 
 
 class Shown:
     """Shows the runs of a study; used as a context."""
 
-    def __init__(self, metric: str, jobs: int | None = None, file: TextIO | None = None) -> None:
+    def __init__(self, metric: str, file: TextIO | None = None) -> None:
         from rich.console import Console
 
         self.metric = metric
-        self.console: Console = Console(file=file, highlight=False, markup=False, emoji=False)
+        self.console = Console(file=file, highlight=False, markup=False, emoji=False)
         self.is_live = self.console.is_terminal and not self.console.is_dumb_terminal
         self._live: Live | None = None
         self._told: dict[str, str] = {}
         self._last_line = -BETWEEN_LINES
-        self._started = time.monotonic()
 
     def __enter__(self) -> "Shown":
         if self.is_live:
             from rich.live import Live
 
-            self._live = Live(console=self.console, refresh_per_second=4)
+            self._live = Live(console=self.console, refresh_per_second=4, vertical_overflow="crop")
             self._live.start()
         return self
 
@@ -69,22 +73,45 @@ class Shown:
         self._told[watch.name] = told
         if told == before or (before is None and watch.status in ("waiting", "finished")):
             return
-        value = "" if watch.value is None or watch.status == "running" else f"  {self.metric} {watch.value:.3f}"
+        value = (
+            "" if watch.value is None or watch.status == "running" else f"  {self.metric} {watch.value:.3f}"
+        )
         self.say(f"  {watch.name:<28} {told}{value}")
 
     def _table(self, watches: Sequence[Watch]) -> "Table":
         from rich import box
         from rich.table import Table
 
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="", caption=summary(watches))
-        for head, justify in (("arm", "left"), ("seed", "right"), ("progress", "right"), (self.metric, "right"),
-                              ("left", "right"), ("", "left")):  # fmt: skip
-            table.add_column(head, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-        for watch in self._visible(watches):
-            value = "" if watch.value is None else f"{watch.value:.3f}"
-            cells = (watch.arm, str(watch.seed), progress(watch), value, left(watch), state(watch))
+        caption = printable(summary(watches), self.console.encoding)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, header_style="", caption=caption, expand=True)
+        columns = self._columns(self._visible(watches))
+        for head in columns:
+            is_state, is_word = head == STATE, head in ("arm", STATE)
+            table.add_column(
+                head,
+                justify="left" if is_word else "right",
+                no_wrap=True,
+                overflow="ellipsis" if self.console.encoding.startswith("utf") else "crop",
+                ratio=1 if is_state else None,  # it takes what the others leave, so that they stay whole
+            )
+        for cells in zip(*columns.values(), strict=True):
             table.add_row(*(printable(cell, self.console.encoding) for cell in cells))
         return table
+
+    def _columns(self, watches: Sequence[Watch]) -> dict[str, list[str]]:
+        """By head the cells; in a narrow terminal without those that can be spared."""
+        columns = {
+            "arm": [w.arm for w in watches],
+            "seed": [str(w.seed) for w in watches],
+            "progress": [progress(w) for w in watches],
+            self.metric: ["" if w.value is None else f"{w.value:.3f}" for w in watches],
+            "left": [left(w) for w in watches],
+            STATE: [state(w) for w in watches],
+        }
+        for spared in ("left", "progress"):
+            if _width(columns) > self.console.width:
+                del columns[spared]
+        return columns
 
     def _visible(self, watches: Sequence[Watch]) -> list[Watch]:
         """As many as the terminal is high: those that run, then those that ended last, then the next ones."""
@@ -96,6 +123,12 @@ class Shown:
         waiting = [w for w in watches if w.status == "waiting"]
         chosen = {id(w) for w in (running + ended[::-1][: room // 2] + waiting)[:room]}
         return [w for w in watches if id(w) in chosen]
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    """Columns of the terminal that a table takes, the states shortened."""
+    widths = [STATE_WIDTH if head == STATE else max(map(len, (head, *columns[head]))) for head in columns]
+    return sum(widths) + 3 * len(widths)
 
 
 def state(watch: Watch) -> str:
@@ -117,16 +150,11 @@ def left(watch: Watch) -> str:
     return "" if seconds is None or watch.status != "running" else clock(seconds)
 
 
-def clock(seconds: float) -> str:
-    """1:05 or 2:03:04."""
-    whole = round(seconds)
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"
-
-
 def summary(watches: Sequence[Watch]) -> str:
     """How many have ended, and about how long the rest takes."""
-    counts = {status: sum(w.status == status for w in watches) for status in ("finished", "running", "failed")}
+    counts = {
+        status: sum(w.status == status for w in watches) for status in ("finished", "running", "failed")
+    }
     words = [f"{counts['finished']} of {len(watches)} runs finished", f"{counts['running']} running"]
     if counts["failed"]:
         words.append(f"{counts['failed']} failed")
@@ -143,12 +171,13 @@ def time_left(watches: Sequence[Watch]) -> float | None:
     """Seconds until all have ended, about: the steps that are left, at the mean speed, so many at a time."""
     running = [w for w in watches if w.status == "running"]
     speeds = [w.seconds_per_step for w in watches if w.seconds_per_step is not None]
-    if not running or not speeds:
+    lengths = [w.total_steps for w in watches if w.total_steps is not None]
+    if not (running and speeds and lengths):
         return None
-    mean = sum(speeds) / len(speeds)
+    speed, length = fmean(speeds), fmean(lengths)
     rest = sum(
-        (w.total_steps - w.step) * (w.seconds_per_step or mean)
+        ((w.total_steps or length) - w.step) * (w.seconds_per_step or speed)
         for w in watches
-        if w.status in ("waiting", "running") and w.total_steps is not None
+        if w.status in ("waiting", "running")
     )
     return rest / len(running)

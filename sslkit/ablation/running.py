@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from sslkit.ablation.live import Shown
@@ -14,37 +14,33 @@ from sslkit.ablation.places import Places
 from sslkit.ablation.study import Arm, Study
 from sslkit.ablation.watch import Watch
 from sslkit.core.executor import Executor, Job
-from sslkit.errors import RunError
+from sslkit.errors import RunError, indented, nearest
+from sslkit.recipe.effect import has_effect
 from sslkit.recipe.load import differences, load_recipe, to_yaml
-from sslkit.recipe.schema import Recipe
+from sslkit.recipe.schema import ExpectSection, Recipe
 from sslkit.train.rundir import RunDirectory, write_aside
 from sslkit.train.signals import stop_request
 
 LOOK_SECONDS = 1.0
 MAY_CHANGE = ("name", "runtime", "checkpoint", "trackers", "plugins", "closing", "expect")
-"""Sections in which a run that is there already may differ from its arm: they change nothing that is learned."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a session of a study ended."""
-
-    watches: tuple[Watch, ...]
-    signal_exit_code: int | None
-    """130 or 143 where a signal ended it; None where it came to its end."""
+"""Sections in which a run that is there may differ from its arm, but for keys that change a result."""
 
 
 def recipe_of(study: Study, arm: Arm, seed: int) -> Recipe:
     """An arm's recipe for one seed, under a name that says what it is."""
-    from dataclasses import replace
-
-    return replace(arm.recipe, seed=seed, name=f"{study.name}-{arm.name}-{seed}", closing="", expect={})
+    return replace(
+        arm.recipe, seed=seed, name=f"{study.name}-{arm.name}-{seed}", closing="", expect=ExpectSection()
+    )
 
 
 def watches_of(study: Study, places: Places) -> list[Watch]:
     """Every run of a study, seed by seed, so that a table has all arms early."""
-    metric = study.metrics[0].name
-    return [Watch(arm.name, seed, places, metric) for seed in study.seeds for arm in study.arms]
+    return [_watch(study, places, arm, seed) for seed in study.seeds for arm in study.arms]
+
+
+def _watch(study: Study, places: Places, arm: Arm, seed: int) -> Watch:
+    optim, max_steps = arm.recipe.optim, arm.recipe.runtime.max_steps
+    return Watch(arm.name, seed, places, study.metrics[0].name, optim.batch_size, optim.epochs, max_steps)
 
 
 @contextmanager
@@ -84,10 +80,12 @@ def _check_same(directory: RunDirectory, recipe: Recipe, folder: Path) -> None:
     if not directory.holds_a_run:
         return
     kept = load_recipe(directory.recipe).recipe
-    keys = [key for key in differences(kept, recipe) if key.split(".")[0] not in MAY_CHANGE]
+    differing = differences(kept, recipe)
+    keys = [key for key in differing if has_effect(key) or key.split(".")[0] not in MAY_CHANGE]
     if keys:
         raise RunError(
-            f"{directory.path} was run with another recipe: {', '.join(keys)} differs from what the study says now"
+            f"{directory.path} was run with another recipe: what the study says now differs in"
+            f" {', '.join(keys)}"
             f"\n  to keep both: another --out than {folder}      to run it again: remove {directory.path}"
         )
 
@@ -107,40 +105,67 @@ def jobs_of(study: Study, watches: Sequence[Watch]) -> list[Job]:
 
 
 def carry_out(
-    study: Study, places: Places, executor: Executor, *, retry_failed: bool, no_plugins: Sequence[str], shown: Shown
-) -> Outcome:
-    """Run what is not finished; return when all has ended, or after a signal when all has stopped."""
+    study: Study,
+    places: Places,
+    executor: Executor,
+    *,
+    retry_failed: bool,
+    no_plugins: Sequence[str],
+    shown: Shown,
+) -> int | None:
+    """Run what is not finished, until all has ended or a signal comes; then all has stopped and is saved.
+
+    Returns:
+        130 or 143 where a signal ended it.
+
+    Raises:
+        RunError: a metric of the study is not among those that are measured.
+    """
     watches = watches_of(study, places)
     for watch in watches:
         watch.has_ended = True  # nothing runs yet
         watch.look()
-    write_aside(places.plugins, json.dumps({"no_plugins": [*no_plugins]}) + "\n")
     due = [w for w in watches if w.status != "finished" and (w.status != "failed" or retry_failed)]
     for watch in due:
         places.told(watch.name).unlink(missing_ok=True)
         watch.status, watch.has_ended = "waiting", False
+    write_aside(places.plugins, json.dumps({"no_plugins": [*no_plugins]}) + "\n")
     with stop_request() as request, shown:
-        executor.start(jobs_of(study, due))
-        while not _all_ended(due, executor) and not request.asked:
-            shown.update(watches)
-            time.sleep(LOOK_SECONDS)
-        if request.asked:
-            shown.stopping()
+        try:
+            executor.start(jobs_of(study, due))
+            while not _all_ended(due, executor) and not request.asked:
+                shown.update(watches)
+                _check_metrics(study, due)
+                time.sleep(LOOK_SECONDS)
+            if request.asked:
+                shown.stopping()
+        finally:
             _stop(executor)
         _all_ended(due, executor)
         shown.update(watches)
-    return Outcome(tuple(watches), request.exit_code if request.asked else None)
+    return request.exit_code if request.asked else None
 
 
 def _all_ended(due: Sequence[Watch], executor: Executor) -> bool:
     """Look at every run; whether none is waiting or running any more."""
     ended = executor.ended()
     for watch in due:
-        watch.has_ended = watch.name in ended
+        watch.has_ended, watch.how_ended = watch.name in ended, ended.get(watch.name, "")
         watch.look()
-        if watch.has_ended and watch.status in ("waiting", "running", "stopped") and ended[watch.name]:
-            watch.status, watch.error = "stopped", watch.error or ended[watch.name]
     return len(ended) == len(due)
+
+
+def _check_metrics(study: Study, due: Sequence[Watch]) -> None:
+    """Raise at the first evaluation that lacks a metric which the study compares."""
+    for watch in due:
+        for metric in study.metrics:
+            evaluator, _, key = metric.name.partition(".")
+            given = watch.measured.get(evaluator)
+            if given is not None and key not in given:
+                raise RunError(
+                    f"{study.file}: '{evaluator}' gives no '{key}' in {watch.name}{nearest(key, given)}"
+                    + indented(f"it gives: {', '.join(given)}")
+                )
 
 
 def _stop(executor: Executor) -> None:

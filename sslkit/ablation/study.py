@@ -1,14 +1,17 @@
 """A study file: a base recipe, the arms that change it, the seeds, and what is compared."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from sslkit.ablation.grid import Cell, GridSection, cells
+from sslkit.ablation.grid import Cell, cells
+from sslkit.ablation.section import FORMAT, StudySection, check_folder_name, check_seeds
+from sslkit.ablation.section import MetricSection as MetricSection
 from sslkit.errors import RecipeError, indented, nearest
-from sslkit.recipe.document import Document, read_value
+from sslkit.plugins import Registry, is_file
+from sslkit.recipe.document import Document, write_yaml
 from sslkit.recipe.layers import Change, Draft, parse_override
 from sslkit.recipe.load import (
     Loaded,
@@ -20,94 +23,15 @@ from sslkit.recipe.load import (
     packed_recipes,
     packed_studies,
     read_document,
+    variants_of,
 )
-from sslkit.recipe.places import Place, shown
+from sslkit.recipe.places import COMMAND_LINE, Place, shown
 from sslkit.recipe.schema import Recipe
 from sslkit.recipe.typed import build
-from sslkit.recipe.write import plain_recipe
+from sslkit.recipe.write import plain, plain_recipe
 
-FORMAT = 1
-"""The version of the study format that this sslkit reads."""
-MEASURED = ("end", "best", "area")
 FREE_TO_DIFFER = ("name", "seed", "closing", "expect")
 """Keys of a recipe that make no arm: they change nothing that is learned or measured."""
-
-
-@dataclass
-class MetricSection:
-    """A number to compare."""
-
-    name: str
-    """EVALUATOR.METRIC, such as knn.top1_k10: any number of an evaluator that the base recipe asks."""
-    measured: str = "end"
-    """end: the last evaluation; best: the best one after training began; area: the mean of the curve over the
-    images seen, from before training to the end, which also says who learns sooner."""
-    better: str = "higher"
-    """higher or lower."""
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[^.\s]+\.\S+", self.name):
-            raise RecipeError(f"'name' is '{self.name}', but must be EVALUATOR.METRIC, such as knn.top1_k10")
-        _check_choice("measured", self.measured, MEASURED)
-        _check_choice("better", self.better, ("higher", "lower"))
-
-    @property
-    def sign(self) -> int:
-        """1 where more is better, -1 where less is."""
-        return 1 if self.better == "higher" else -1
-
-
-@dataclass
-class StudySection:
-    """What a study file says."""
-
-    base: str
-    """The recipe that all arms change: a path from the study's folder, or the name of a packed one."""
-    sslkit_study: int = FORMAT
-    """Version of the study format."""
-    name: str = "study"
-    """Names the study's directory."""
-    title: str = ""
-    """One line that says what is asked."""
-    variant: str | None = None
-    """A variant of the base; none: the bare file; null: its default."""
-    overrides: dict[str, Any] = field(default_factory=dict)
-    """Changes to the base that all arms have, nested or with dotted keys."""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    """Seeds of each arm. All arms share the order of the data, the draws and the initial weights of a seed."""
-    baseline: str = "baseline"
-    """What the base is called in the tables. It always runs, and all arms are compared to it."""
-    arms: dict[str, Any] = field(default_factory=dict)
-    """Arms by name: each its changes to the base."""
-    grid: GridSection | None = None
-    """Arms from axes, beside those by name."""
-    metrics: list[MetricSection] = field(default_factory=lambda: [MetricSection("knn.top1_k10")])
-    """Numbers to compare; the first is the one that verdicts and curves are about."""
-
-    def __post_init__(self) -> None:
-        for key in ("name", "baseline"):
-            _check_folder_name(key, getattr(self, key))
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise RecipeError(
-                f"'seeds' is {self.seeds}, but must be one or more different whole numbers from 0 on"
-            )
-        if not self.metrics:
-            raise RecipeError("'metrics' is empty, but a study compares at least one\n  such as knn.top1_k10")
-        names = [(m.name, m.measured) for m in self.metrics]
-        twice = [metric for metric in names if names.count(metric) > 1]
-        if twice:
-            raise RecipeError(f"'metrics' has {twice[0][0]} ({twice[0][1]}) twice")
-
-
-def _check_choice(key: str, value: str, valid: Sequence[str]) -> None:
-    if value not in valid:
-        near = nearest(value, valid)
-        raise RecipeError(f"'{key}' is '{value}', but must be one of {', '.join(valid)}{near}")
-
-
-def _check_folder_name(key: str, name: str) -> None:
-    if not re.fullmatch(r"[^\s/\\.][^\s/\\]*", name):
-        raise RecipeError(f"'{key}' is '{name}', but must be a word that can name a folder: no space, no '/'")
 
 
 @dataclass(frozen=True)
@@ -184,11 +108,15 @@ def read_study(
             metric's evaluator is not asked. The message has the line.
     """
     file = find_file(study, "study", packed_studies())
-    document = read_document(file, str(study), f"a study is a mapping\n  it starts with sslkit_study: {FORMAT}")
+    document = read_document(
+        file, str(study), f"a study is a mapping\n  it starts with sslkit_study: {FORMAT}"
+    )
     _check_format(document)
     section = _section(document)
-    section.seeds = [*(seeds or section.seeds)]
-    section.__post_init__()
+    if seeds is not None:
+        with COMMAND_LINE.told():
+            check_seeds(seeds)
+        section.seeds = [*seeds]
     reader = _Reader(document, section, file, tuple(overrides), tuple(plugins), tuple(no_plugins))
     arms = tuple(reader.arms())
     _check_metrics(section, arms, document)
@@ -200,17 +128,28 @@ def _check_format(document: Document) -> None:
     if version is None and "sslkit" in document.value:
         raise RecipeError(f"{document.name} is a recipe, not a study\n  sslkit run {document.name}")
     if version is None:
+        near = get_close_matches("sslkit_study", [str(key) for key in document.value], n=1)
         raise RecipeError(
             f"{document.name} has no 'sslkit_study: {FORMAT}', the version of the study format"
-            "\n  add the line at its top"
+            + (f"\n  did you mean it by '{near[0]}'?" if near else "")
+            + "\n  add the line at its top"
         )
-    if version != FORMAT:
-        raise document.place(("sslkit_study",)).error(
-            f"'sslkit_study' is {shown(version)}, but this sslkit reads studies of format {FORMAT}"
+    place = document.place(("sslkit_study",))
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise place.error(f"'sslkit_study' is {shown(version)}, but must be {FORMAT}")
+    if version > FORMAT:
+        raise place.error(
+            f"'sslkit_study' is {version}, but this sslkit reads studies of format {FORMAT}"
+            '\n  upgrade it: pip install --upgrade "sslkit"'
         )
 
 
 def _section(document: Document) -> StudySection:
+    if "base" not in document.value:
+        raise document.place(()).error(
+            "'base' must be given: the recipe that all arms change, by its path from the study's folder or"
+            f" by the name of a packed one{indented('packed: ' + ', '.join(packed_recipes()))}"
+        )
     draft = Draft()
     draft.put(Change((), document.value, document.place))
     return build(StudySection, draft.tree, (), draft, label="a study")
@@ -226,8 +165,10 @@ class _Reader:
     overrides: tuple[str, ...]
     plugins: tuple[str, ...]
     no_plugins: tuple[str, ...]
+    registries: dict[tuple[str, ...], Registry] = field(default_factory=dict)
 
     def arms(self) -> Iterator[Arm]:
+        self._check_variant()
         baseline = self._arm(Cell(self.section.baseline, ("baseline",), ()))
         found = [baseline]
         for cell in self._cells():
@@ -238,19 +179,18 @@ class _Reader:
             self._check_new(arm, cell, found)
             found.append(arm)
         if len(found) == 1:
+            said = f" ({fixed})" if (fixed := _on_command_line(self.overrides)) else ""
             raise self.document.place(("arms",)).error(
-                "the study has no arm beside the baseline\n  give some under 'arms', or a 'grid'"
+                f"the study has no arm beside the baseline{said}\n  give some under 'arms', or a 'grid'"
             )
         yield from found
 
     def _cells(self) -> Iterator[Cell]:
         for name in self.section.arms:
-            with self.document.place(("arms", name)).told():
-                _check_folder_name("arms", name)
-            changes = self._changes(("arms", name), f"arm {name}")
-            yield Cell(name, ("arms", name), tuple(changes))
+            yield Cell(name, ("arms", name), tuple(self._changes(("arms", name), f"arm {name}")))
         if self.section.grid is not None:
-            yield from cells(self.section.grid, self.document)
+            for cell in cells(self.section.grid, self.document):
+                yield replace(cell, changes=tuple(map(self._with_plugins, cell.changes)))
 
     def _changes(self, at: tuple[str, ...], label: str) -> list[Change]:
         """With plugin files counted from the study's folder, as the base's are from its own."""
@@ -259,8 +199,7 @@ class _Reader:
     def _with_plugins(self, change: Change) -> Change:
         if change.path != ("plugins",) or not isinstance(change.value, list):
             return change
-        here = self.file.parent
-        files = [str(here / word) if str(word).endswith(".py") else word for word in change.value]
+        files = [_from_folder(str(word), self.file.parent) for word in change.value]
         return Change(change.path, files, change.place_of)
 
     def _arm(self, cell: Cell, baseline: Arm | None = None) -> Arm:
@@ -268,17 +207,29 @@ class _Reader:
         seed = Change(("seed",), self.section.seeds[0], lambda _: Place(after="the study's seeds"))
         for change in (*fixed, *cell.changes, *map(parse_override, self.overrides)):
             if change.path[0] == "seed":
-                raise change.place_of(change.path).error("a study's seeds are its key 'seeds', not an override")
+                raise change.place_of(change.path).error(
+                    "'seed' cannot be changed, since all arms run with the study's seeds"
+                    "\n  set those: seeds: [0, 1, 2] at the top of the file, or --seeds 0,1,2"
+                )
         loaded = load_recipe(
             self._base(),
             self.overrides,
             variant=self.section.variant,
             plugins=self.plugins,
             no_plugins=self.no_plugins,
-            layers=[fixed, *([change] for change in cell.changes), [seed]],
+            layers=[fixed, cell.changes, [seed]],
+            registries=self.registries,
         )
         differs = {} if baseline is None else _differing(baseline.recipe, loaded.recipe)
         return Arm(cell.name, cell.changes, loaded, cell.points, differs)
+
+    def _check_variant(self) -> None:
+        variant = self.section.variant
+        if variant is not None and variant not in (valid := variants_of(self._base())):
+            raise self.document.place(("variant",)).error(
+                f"'variant' is '{variant}', which {self.section.base} does not have{nearest(variant, valid)}"
+                + indented(f"variants: {', '.join(valid)}")
+            )
 
     def _base(self) -> Path:
         beside = self.file.parent / self.section.base
@@ -295,16 +246,20 @@ class _Reader:
 
     def _check_new(self, arm: Arm, cell: Cell, found: Sequence[Arm]) -> None:
         place = self.document.place(cell.at)
+        with place.told():
+            check_folder_name("the name of an arm", arm.name)
         if arm.name in (other.name for other in found):
             raise place.error(f"there are two arms of the name '{arm.name}'\n  rename one of them")
         if not arm.differs_in:
             raise place.error(
-                f"the arm '{arm.name}' changes nothing: its recipe is the baseline's\n  {_told(arm, self.overrides)}"
+                f"the arm '{arm.name}' changes nothing: its recipe is the baseline's"
+                f"\n  {_told(arm, self.overrides)}"
             )
         for other in found[1:]:
             if not _differing(other.recipe, arm.recipe):
                 raise place.error(
-                    f"the arms '{other.name}' and '{arm.name}' are equal: both have {_told(arm, self.overrides)}"
+                    f"the arms '{other.name}' and '{arm.name}' are equal: both have"
+                    f" {_told(arm, self.overrides)}"
                     "\n  leave one of them out"
                 )
 
@@ -316,8 +271,12 @@ def _at_points(arm: Arm, same: Arm) -> Arm:
 
 def _told(arm: Arm, overrides: Sequence[str]) -> str:
     words = [f"{'.'.join(map(str, change.path))}: {shown(change.value)}" for change in arm.changes]
-    fixed = f", and the command line says {' '.join(overrides)}" if overrides else ""
-    return (", ".join(words) or "no changes") + fixed
+    said = f", and {fixed}" if (fixed := _on_command_line(overrides)) else ""
+    return (", ".join(words) or "no changes") + said
+
+
+def _on_command_line(overrides: Sequence[str]) -> str:
+    return f"the command line says {' '.join(overrides)}" if overrides else ""
 
 
 def _differing(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -342,36 +301,47 @@ def _check_metrics(section: StudySection, arms: Sequence[Arm], document: Documen
                 known = ", ".join(f"{name}.METRIC" for name in asked) or "none"
                 raise document.place(("metrics", i, "name")).error(
                     f"the metric '{metric.name}' is of an evaluator that the arm '{arm.name}' does not ask"
-                    f"\n  valid: {known}; to ask another: overrides: {{eval.evaluators.NAME: {{}}}}"
+                    f"{nearest(evaluator, asked)}\n  valid: {known};"
+                    " to ask another: overrides: {eval.evaluators.NAME: {}}"
                 )
 
 
-def read_seeds(text: str) -> list[int]:
-    """`0,1,2` or `0-9` as numbers.
+def as_yaml(study: Study) -> str:
+    """The study as YAML that runs again from anywhere.
 
-    Raises:
-        RecipeError: it is neither.
+    Paths are whole. The command line's words are among the overrides, and again in an arm that has a word of
+    its own on the same key.
     """
-    seeds: list[int] = []
-    for word in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", word)
-        if match is None:
-            raise RecipeError(f"--seeds is '{text}', but must be numbers such as 0,1,2 or a range such as 0-4")
-        first, last = int(match[1]), int(match[2] or match[1])
-        seeds += range(first, last + 1)
-    return seeds
+    section, here = study.section, study.file.parent
+    beside, words = here / section.base, [parse_override(word) for word in study.overrides]
+    values = {f.name: plain(getattr(section, f.name)) for f in fields(section)}
+    values["base"] = str(beside.resolve()) if beside.is_file() else section.base
+    values["overrides"] |= _by_key(words)
+    if study.baseline.recipe.plugins:
+        values["overrides"]["plugins"] = study.baseline.recipe.plugins  # also those of --plugin
+    values["arms"] = {name: _overruled(changes, words, here) for name, changes in values["arms"].items()}
+    grid = values.pop("grid")
+    for points in ({} if grid is None else grid["axes"]).values():
+        if isinstance(points, dict):
+            points |= {name: _overruled(changes, words, here) for name, changes in points.items()}
+    return write_yaml({"sslkit_study": FORMAT} | values | ({} if grid is None else {"grid": grid}))
 
 
-def read_options(words: Sequence[str]) -> dict[str, Any]:
-    """`KEY=VALUE` words as a mapping, the values read as YAML.
+def _by_key(changes: Iterable[Change]) -> dict[str, Any]:
+    return {".".join(map(str, change.path)): change.value for change in changes}
 
-    Raises:
-        RecipeError: a word is not of that form.
-    """
-    found = {}
-    for word in words:
-        key, equals, text = word.partition("=")
-        if not equals or not key.isidentifier():
-            raise RecipeError(f"'{word}' is not of the form KEY=VALUE\n  such as --option partition=gpu")
-        found[key] = read_value(text)
-    return found
+
+def _overruled(changes: Mapping[str, Any] | None, words: Sequence[Change], folder: Path) -> dict[str, Any]:
+    """An arm's changes with plugins by their whole path; the command line has the last word on its keys."""
+    given = Draft()
+    for key, value in (changes or {}).items():
+        given.put(Change(tuple(key.split(".")), value, lambda _: Place()))
+    last = _by_key(w for w in words if w.path[0] != "plugins" and given.get(w.path) is not None)
+    kept = {key: value for key, value in (changes or {}).items() if key not in last}
+    if "plugins" in kept:
+        kept["plugins"] = [_from_folder(word, folder) for word in kept["plugins"]]
+    return kept | last
+
+
+def _from_folder(word: str, folder: Path) -> str:
+    return str((folder / word).resolve()) if is_file(word) else word

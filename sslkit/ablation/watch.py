@@ -1,14 +1,19 @@
 """Where each run of a study stands, read from what it writes while it trains."""
 
 import json
+import os
+import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from statistics import fmean
+from typing import Any, Literal, cast
 
 from sslkit.ablation.places import Places
 from sslkit.core.diagnosis import COLLAPSES
 from sslkit.train.rundir import RunDirectory
+from sslkit.train.wording import SMOOTHED
 
 Status = Literal["waiting", "running", "finished", "failed", "stopped"]
 
@@ -22,20 +27,30 @@ class Watch:
     places: Places
     metric: str
     """EVALUATOR.METRIC that is shown while it runs."""
+    batch_size: int = 1
+    epochs: int = 1
+    max_steps: int | None = None
+    """As its recipe has them."""
     status: Status = "waiting"
     error: str = ""
     """Why it failed, its first line."""
     step: int = 0
     total_steps: int | None = None
+    """Known once it has begun."""
     value: float | None = None
     """The metric's last value."""
     verdict: str = ""
     """The doctor's last word."""
-    seconds_per_step: float | None = None
     has_ended: bool = False
     """Whether its process is over in this session."""
+    how_ended: str = ""
+    """How that process ended, in words; empty where it went well."""
+    measured: dict[str, list[str]] = field(default_factory=dict)
+    """By evaluator that was asked: the metrics that it gives."""
+    _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=SMOOTHED))
     _offset: int = 0
-    _batch_size: int = field(default=0)
+    _file: int = 0
+    """Which file the offset is in: a resume writes another one in its place."""
 
     @property
     def name(self) -> str:
@@ -50,6 +65,11 @@ class Watch:
         return self.verdict in COLLAPSES
 
     @property
+    def seconds_per_step(self) -> float | None:
+        """Of the last steps, the mean; None before the first."""
+        return fmean(self._seconds) if self._seconds else None
+
+    @property
     def seconds_left(self) -> float | None:
         """Of training; None where it is not known yet."""
         if self.seconds_per_step is None or self.total_steps is None:
@@ -59,26 +79,38 @@ class Watch:
     def look(self) -> None:
         """Bring everything up to date."""
         record, told = self.directory.read_record(), _read(self.places.told(self.name))
-        said = told.get("status") or record.get("status")
-        if record.get("status") == "finished":
-            said = "finished"  # even where its process was killed before it said so
-        self.status = said if said in ("finished", "failed", "stopped") else self._unfinished(bool(said))
-        self.error = str(told.get("error") or record.get("error") or "").partition("\n")[0]
+        self.status = self._status(told.get("status"), record.get("status"))
+        self.error = str((told or record).get("error") or "").partition("\n")[0]
+        if self.status == "stopped" and told.get("status") != "stopped":  # it had no time to say so
+            self.error = self.how_ended
+        self.total_steps = self._length(record)
         for line in self._new_lines():
             self._see(line)
 
-    def _unfinished(self, has_begun: bool) -> Status:
-        if not has_begun:
-            return "waiting"
-        return "stopped" if self.has_ended else "running"
+    def _length(self, record: dict[str, Any]) -> int | None:
+        per_epoch = record.get("setup", {}).get("steps_per_epoch")
+        if per_epoch is None:
+            return None
+        return min(self.epochs * int(per_epoch), self.max_steps or sys.maxsize)
+
+    def _status(self, told: str | None, recorded: str | None) -> Status:
+        """From what its process told of itself in this session, and what the run has recorded so far."""
+        if recorded == "finished":
+            return "finished"  # even where its process was killed before it said so
+        if not self.has_ended:
+            said = told or "waiting"  # whatever became of it in an earlier session
+        else:
+            said = told or recorded or ("stopped" if self.how_ended else "waiting")
+        if said == "running" and self.has_ended:
+            return "stopped"
+        return cast("Status", said)
 
     def _new_lines(self) -> Iterator[dict[str, Any]]:
         path = self.directory.metrics
         if not path.is_file():
             return
-        if path.stat().st_size < self._offset:  # a resume has cut it
-            self._offset = 0
         with path.open("rb") as file:
+            self._forget_another(os.fstat(file.fileno()))
             file.seek(self._offset)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -88,6 +120,12 @@ class Watch:
                 if record is not None:
                     yield record
 
+    def _forget_another(self, now: os.stat_result) -> None:
+        """Begin again where a resume has dropped what came after its checkpoint."""
+        if now.st_ino != self._file or now.st_size < self._offset:
+            self._file, self._offset = now.st_ino, 0
+            self.step, self.value, self.verdict = 0, None, ""
+
     def _see(self, record: dict[str, Any]) -> None:
         kind = record.get("kind")
         if kind == "step":
@@ -95,20 +133,16 @@ class Watch:
         elif kind == "health":
             self.verdict = record.get("verdict", "")
         elif kind == "eval":
-            evaluator, _, key = self.metric.partition(".")
-            if record.get("evaluator") == evaluator and key in record.get("metrics", {}):
-                self.value = record["metrics"][key]
+            evaluator, metrics = record["evaluator"], record.get("metrics", {})
+            self.measured[evaluator] = list(metrics)
+            own, _, key = self.metric.partition(".")
+            if evaluator == own and key in metrics:
+                self.value = metrics[key]
 
     def _see_step(self, record: dict[str, Any]) -> None:
         self.step, speed = int(record["step"]), record.get("images_per_second")
-        if speed and self._batch_size:
-            seconds = self._batch_size / speed
-            before = self.seconds_per_step
-            self.seconds_per_step = seconds if before is None else 0.95 * before + 0.05 * seconds
-
-    def expect(self, total_steps: int | None, batch_size: int) -> None:
-        """What the recipe says of its length."""
-        self.total_steps, self._batch_size = total_steps, batch_size
+        if speed:
+            self._seconds.append(self.batch_size / speed)
 
 
 def _read(path: Path) -> dict[str, Any]:

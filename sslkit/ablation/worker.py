@@ -29,8 +29,8 @@ def main(folder: str, name: str) -> int:
     """Start or continue one run; returns its exit code: 0 finished, 130 or 143 stopped, else failed."""
     places = Places(Path(folder))
     end_with(os.getppid())
-    with _alone(places.lock(name)):
-        return _run(places, name)
+    with one_at_a_time(places.lock(name)):
+        return work(places, name)
 
 
 def end_with(parent: int) -> None:
@@ -43,14 +43,15 @@ def end_with(parent: int) -> None:
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def one_at_a_time(lock: Path) -> Iterator[None]:
     """Wait for another process of the same run, which may still be saving."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def _run(places: Places, name: str) -> int:
+def work(places: Places, name: str) -> int:
+    """Start or continue one run in this process, and tell in a file how it ended; returns its exit code."""
     import sslkit.run as door
 
     directory = RunDirectory(places.run(name))

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 from sslkit.comparison.reading import Run
+from sslkit.recipe.effect import has_effect
 
 Settings = Mapping[str, Any]
 """Values by dotted key."""
@@ -19,12 +20,6 @@ class Missing(Enum):
 
 MISSING = Missing.MISSING
 
-WITHOUT_EFFECT = (
-    *("sslkit", "name", "seed", "plugins", "trackers", "closing", "expect", "checkpoint", "health"),
-    *("runtime.device", "runtime.threads", "runtime.strategy", "runtime.compile", "runtime.deterministic"),
-    *("runtime.log_every", "data.workers"),
-)
-"""Keys and sections that tell no two runs apart, but for rounding and speed; the seed is averaged over."""
 ORDER = ("backbone", "data", "augment", "optim", "eval", "runtime", "method", "plugin")
 """Sections as they are shown."""
 NAMED = ("backbone", "augment", "data", "eval.data")
@@ -84,7 +79,7 @@ def settings_of(run: Run) -> Settings:
         if keys is not None
     }
     recipe = {**run.recipe, "eval": {**run.recipe["eval"], "evaluators": evaluators}}
-    flat = {key: value for key, value in _flat(recipe) if not _is_under(key, WITHOUT_EFFECT)}
+    flat = {key: value for key, value in _flat(recipe) if has_effect(key)}
     flat["eval.evaluators"] = sorted(evaluators)
     files = {f"plugin.{p['name']}": p["sha256"][:8] for p in run.record.get("plugins", []) if p.get("sha256")}
     return flat | files
@@ -115,10 +110,6 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from _flat(child, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", child
-
-
-def _is_under(key: str, sections: Sequence[str]) -> bool:
-    return any(key == section or key.startswith(f"{section}.") for section in sections)
 
 
 def _differ(values: Sequence[Any]) -> bool:

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, TextIO
@@ -153,7 +153,12 @@ def _cost(comparison: Comparison) -> Section:
 
 def markdown(comparison: Comparison) -> str:
     """All sections, as a page."""
-    return "\n\n".join(part for section in sections(comparison) for part in _markdown(section)) + "\n"
+    return as_markdown(sections(comparison))
+
+
+def as_markdown(parts: Iterable[Section]) -> str:
+    """Sections as Markdown."""
+    return "\n\n".join(text for section in parts for text in _markdown(section)) + "\n"
 
 
 def _markdown(section: Section) -> Iterator[str]:
@@ -188,14 +193,20 @@ def as_csv(comparison: Comparison) -> str:
 
 def show(comparison: Comparison, file: TextIO | None = None) -> None:
     """Print all sections, in as many columns as the terminal has."""
+    groups = ", ".join(f"{g.name} ({counted(len(g.seeds), 'seed')})" for g in comparison.groups)
+    headline = f"{counted(len(comparison.runs), 'run')} compared: {groups}"
+    print_sections(headline, sections(comparison), file)
+
+
+def print_sections(headline: str, parts: Iterable[Section], file: TextIO | None = None) -> None:
+    """Print sections below a headline, in as many columns as the terminal has."""
     from rich.console import Console
 
     console = Console(file=file, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = WIDTH
-    groups = ", ".join(f"{g.name} ({counted(len(g.seeds), 'seed')})" for g in comparison.groups)
-    _say(console, f"{counted(len(comparison.runs), 'run')} compared: {groups}")
-    for section in sections(comparison):
+    _say(console, headline)
+    for section in parts:
         console.print()
         _say(console, section.title, style="bold")
         for i, part in enumerate(_parts(section, console.width)):

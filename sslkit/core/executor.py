@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from sslkit.errors import RecipeError
+
 
 @dataclass(frozen=True)
 class Job:
@@ -28,6 +30,10 @@ class Resources:
     folder: Path = Path()
     """A folder for what the executor itself writes."""
 
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise RecipeError(f"'jobs' is {self.jobs}, but must be 1 or more")
+
 
 class Executor(ABC):
     """Runs jobs. It starts them, says which have ended, and can have all of them stop; nothing else."""
@@ -49,7 +55,7 @@ class Executor(ABC):
 
     @abstractmethod
     def ended(self) -> Mapping[str, str]:
-        """The jobs that are over, each with how: "" for exit code 0, else a few words such as "exit code 1"."""
+        """The jobs that are over, each with how: "" for exit code 0, else in words such as "exit code 1"."""
 
     @abstractmethod
     def stop(self) -> None:

@@ -1,19 +1,18 @@
 """Runs jobs as processes of this machine, so many at a time, with threads and GPUs divided between them."""
 
 import os
-import signal
-import subprocess
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from sslkit.core.executor import Executor, Job, Resources
 from sslkit.errors import RecipeError
+from sslkit.executors.process import GPU_VARIABLE, POLL_SECONDS, Child, not_begun, thread_variables
 from sslkit.hookspecs import hookimpl
 
-POLL_SECONDS = 0.1
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Environment variables that torch and numpy take their number of threads from."""
+_NAMES_A_GPU = re.compile(r"\d+|GPU-|MIG-").match
 
 
 @dataclass
@@ -29,18 +28,29 @@ class LocalConfig:
             raise RecipeError(f"'threads' is {self.threads}, but must be 1 or more")
 
 
+@dataclass(frozen=True)
+class _Running:
+    child: Child
+    gpu: str | None
+
+
 class LocalExecutor(Executor):
-    """Processes of this machine: n at a time, threads divided between them, GPUs assigned in turn."""
+    """Processes of this machine: n at a time, threads divided between them, GPUs given in turn.
+
+    Without `--jobs` as many at a time as there are GPUs, or without GPUs as there are cores. Runs that want a
+    GPU share where there are more of them than GPUs.
+    """
 
     Config = LocalConfig
 
     def __init__(self, config: LocalConfig, resources: Resources) -> None:
         self._gpus = visible_gpus()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._jobs = resources.jobs or max(len(self._gpus), 1 if self._gpus else cores)
+        cores = usable_cores()
+        self._jobs = resources.jobs or len(self._gpus) or cores
+        # Whatever is still due: a study that goes on would otherwise sum in another order than before.
         self._threads = config.threads or max(1, cores // self._jobs)
         self._waiting: list[Job] = []
-        self._running: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
+        self._running: dict[str, _Running] = {}
         self._ended: dict[str, str] = {}
 
     def start(self, jobs: Sequence[Job]) -> None:
@@ -48,63 +58,59 @@ class LocalExecutor(Executor):
         self._begin()
 
     def ended(self) -> Mapping[str, str]:
-        for name, (_, process) in list(self._running.items()):
-            code = process.poll()
-            if code is not None:
+        for name, running in list(self._running.items()):
+            how = running.child.outcome()
+            if how is not None:
                 del self._running[name]
-                self._ended[name] = told(code)
+                self._ended[name] = how
         self._begin()
         return self._ended
 
     def stop(self) -> None:
         self._waiting.clear()
-        self._signal(signal.SIGTERM)
-        while self._running:
-            self.ended()
-            time.sleep(POLL_SECONDS)
+        for running in self._running.values():
+            running.child.ask()
+        self._wait()
 
     def kill(self) -> None:
         self._waiting.clear()
-        self._signal(signal.SIGKILL)
-        self.stop()
+        for running in self._running.values():
+            running.child.kill()
+        self._wait()
+
+    def _wait(self) -> None:
+        while self._running:
+            time.sleep(POLL_SECONDS)
+            self.ended()
 
     def _begin(self) -> None:
         while self._waiting and len(self._running) < self._jobs:
-            job, taken = self._waiting.pop(0), {slot for slot, _ in self._running.values()}
-            slot = next(i for i in range(self._jobs) if i not in taken)
-            self._running[job.name] = slot, self._process(job, slot)
+            job = self._waiting.pop(0)
+            gpu = self._free_gpu() if job.wants_gpu else None
+            environment = {**thread_variables(self._threads), **({GPU_VARIABLE: gpu} if gpu else {})}
+            try:
+                self._running[job.name] = _Running(Child(job, environment), gpu)
+            except OSError as error:
+                self._ended[job.name] = not_begun(error)
 
-    def _process(self, job: Job, slot: int) -> "subprocess.Popen[bytes]":
-        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(self._threads))}
-        if self._gpus and job.wants_gpu:
-            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
-        with job.log.open("ab") as log:
-            return subprocess.Popen(
-                job.command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is the study's to pass on
-            )
-
-    def _signal(self, number: signal.Signals) -> None:
-        for _, process in self._running.values():
-            process.send_signal(number)
+    def _free_gpu(self) -> str | None:
+        """The GPU that the fewest runs are on."""
+        taken = [running.gpu for running in self._running.values()]
+        return min(self._gpus, key=taken.count, default=None)
 
 
-def told(code: int) -> str:
-    """How a process ended, in words; empty for success."""
-    if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return "" if code == 0 else f"exit code {code}"
+def usable_cores() -> int:
+    """The cores that this process may use: what affinity and control groups leave it."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
 
 
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if asked is not None:
-        return [word.strip() for word in asked.split(",") if word.strip()]
+    asked = os.environ.get(GPU_VARIABLE)
+    if asked is not None:  # CUDA, too, reads it as far as the first word that names none, such as -1
+        return list(takewhile(_NAMES_A_GPU, (word.strip() for word in asked.split(","))))
     import torch
 
     return [str(i) for i in range(torch.cuda.device_count())]

@@ -43,8 +43,8 @@ class DINOConfig:
     teacher_momentum_end: float = 1.0
     """EMA momentum at the end, by a cosine, 0 to 1."""
     teacher_update_epochs: int = 0
-    """0: the teacher follows by EMA after each step; n >= 1: it is the student as it was at the end of the last
-    n-th epoch, without EMA (the paper compares the previous epoch: 1)."""
+    """0: the teacher follows by EMA after each step; n >= 1: no EMA, after each n-th epoch it becomes a copy
+    of the student (the paper compares the previous epoch: 1)."""
     freeze_last_layer_epochs: int = 1
     """Epochs during which the head's last layer gets no gradient, >= 0."""
     norm_last_layer: bool = True

@@ -72,16 +72,43 @@ def check_values(recipe: Recipe, draft: Draft) -> None:
             f"'optim.accumulate' is {optim.accumulate}, but must divide the batch of {optim.batch_size}"
         )
     best = recipe.checkpoint.best
-    if best is not None and best.lstrip("-").partition(".")[0] not in evaluation.evaluators:
-        known = ", ".join(f"{name}.METRIC" for name in evaluation.evaluators) or "none"
+    if best is not None and not _is_asked(best.lstrip("-"), recipe):
         raise draft.place(("checkpoint", "best")).error(
-            f"'checkpoint.best' is '{best}', but no such evaluator is asked during the run\n  valid: {known};"
-            " to ask another: eval.evaluators.NAME={}"
+            f"'checkpoint.best' is '{best}', {_not_asked(recipe)}"
         )
+    _check_bands(recipe, draft)
     if evaluation.crop > evaluation.resize:
         raise draft.place(("eval", "crop")).error(
             f"'eval.crop' is {evaluation.crop}, but must be at most 'eval.resize', {evaluation.resize}"
         )
+
+
+def _check_bands(recipe: Recipe, draft: Draft) -> None:
+    for metric, band in recipe.expect.metrics.items():
+        place = draft.place(("expect", "metrics", metric))
+        if not re.fullmatch(r"[^.]+\..+", metric):
+            raise place.error(
+                f"'expect.metrics' has '{metric}', but a metric is EVALUATOR.METRIC\n  such as knn.top1_k10"
+            )
+        if not _is_asked(metric, recipe):
+            raise place.error(f"'expect.metrics' has '{metric}', {_not_asked(recipe)}")
+        if len(band) != 2 or not -math.inf < band[0] <= band[1] < math.inf:
+            raise place.error(
+                f"'expect.metrics.{metric}' is {shown(band)}, but must be the lowest and the highest"
+                " value that is expected, two finite numbers\n  such as [0.90, 0.96]"
+            )
+
+
+def _is_asked(metric: str, recipe: Recipe) -> bool:
+    return metric.partition(".")[0] in recipe.eval.evaluators
+
+
+def _not_asked(recipe: Recipe) -> str:
+    known = ", ".join(f"{name}.METRIC" for name in recipe.eval.evaluators) or "none"
+    return (
+        f"but no such evaluator is asked during the run\n  valid: {known};"
+        " to ask another: eval.evaluators.NAME={}"
+    )
 
 
 def check_data(data: DataSection, path: Path, draft: Draft) -> None:

@@ -63,6 +63,11 @@ class Draft:
         for change in layer:
             self.put(change)
 
+    def drop(self, key: str) -> None:
+        """Forget a section, as if no layer had given it."""
+        self.tree.pop(key, None)
+        self.origins = {path: origin for path, origin in self.origins.items() if path[:1] != (key,)}
+
     def put(self, change: Change) -> None:
         """Set one value; a mapping is merged into a mapping, anything else replaces."""
         node = self.tree

@@ -1,7 +1,7 @@
 """From a recipe file to a typed `Recipe`: YAML, variants, overrides, plugins, and errors with their place."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from sslkit.errors import RecipeError, indented, nearest
 from sslkit.plugins import Registry, resolve
 from sslkit.recipe.document import Document, read_yaml
+from sslkit.recipe.effect import changes_results
 from sslkit.recipe.explain import explain
 from sslkit.recipe.layers import Change, Draft, parse_override
 from sslkit.recipe.places import COMMAND_LINE, DEFAULT, Path, Place, shown
@@ -49,6 +50,7 @@ def load_recipe(
     plugins: Sequence[str] = (),
     no_plugins: Sequence[str] = (),
     layers: Sequence[Sequence[Change]] = (),
+    registries: MutableMapping[tuple[str, ...], Registry] | None = None,
 ) -> Loaded:
     """Load, lay the layers over each other, and type.
 
@@ -59,6 +61,8 @@ def load_recipe(
         plugins: further plugins, relative to the current folder.
         no_plugins: names of plugins to leave out.
         layers: further changes, between the variant and the overrides, such as those of a study's arm.
+        registries: by the plugins that were asked for, with the same `no_plugins`; kept by who reads many
+            recipes, since finding all plugins takes most of the time.
 
     Raises:
         RecipeError: the recipe cannot be read, or has an unknown key, a wrong type, an impossible value.
@@ -73,7 +77,10 @@ def load_recipe(
     written = [[Change((), bare, document.place)], changes, *layers, words]
 
     asked = _asked_plugins(written, path, plugins)
-    registry = Registry.load(asked, blocked=no_plugins)
+    registries = {} if registries is None else registries
+    if tuple(asked) not in registries:
+        registries[tuple(asked)] = Registry.load(asked, blocked=no_plugins)
+    registry = registries[tuple(asked)]
     notes = [
         f"plugin {p.name} failed and is left out: {p.detail}"
         for p in registry.plugins
@@ -81,10 +88,21 @@ def load_recipe(
     ]
     draft, sections = _defaults(), named_sections(registry)
     for layer in written:
+        if changes_results(layer):
+            draft.drop("expect")  # bands belong to what was measured
         draft.apply(layer, sections, notes)
     recipe = build_recipe(draft, registry)
     recipe.plugins = asked
     return Loaded(recipe, registry, chosen, notes, path)
+
+
+def variants_of(source: str | FilePath | Mapping[str, Any]) -> list[str]:
+    """What `variant` can be for a recipe: the names in its file, and "none" for the bare file.
+
+    Raises:
+        RecipeError: the recipe cannot be read.
+    """
+    return [*(_read(source)[0].value.get("variants") or {}), NO_VARIANT]
 
 
 def find_recipe(name: str | FilePath) -> FilePath:
@@ -93,6 +111,9 @@ def find_recipe(name: str | FilePath) -> FilePath:
     Raises:
         RecipeError: there is neither; the message has the nearest.
     """
+    study = str(name).removeprefix(STUDIES)
+    if not FilePath(name).exists() and study in packed_studies():
+        raise RecipeError(f"'{name}' is a study, not a recipe\n  sslkit ablate {study}")
     return find_file(name, "recipe", packed_recipes())
 
 
@@ -238,12 +259,14 @@ def changes_at(document: Document, at: Path, label: str) -> list[Change]:
 
 def _change(document: Document, at: Path, value: Any, label: str) -> Change:
     path = tuple(str(at[-1]).split("."))
+    if path[0] in FIXED:
+        raise document.place(at).error(
+            f"{label} cannot change '{path[0]}', which only the file of a recipe can give\n  leave it out"
+        )
 
     def place_of(inside: Path) -> Place:
         return Place(document.place((*at, *inside[len(path) :])).before, label)
 
-    if path[0] in FIXED:
-        raise place_of(path).error(f"{label} cannot change '{path[0]}'")
     return Change(path, value, place_of)
 
 

@@ -168,6 +168,25 @@ class EvalSection:
 
 
 @dataclass
+class ExpectSection:
+    """What `sslkit reproduce` holds a run to, and what gave it; empty where nothing is expected.
+
+    Bands belong to exactly the recipe that they are written for. A variant or an override that can change a
+    result (any key but names, the seed, device, threads, workers, checkpoints and the like) leaves them
+    behind, unless it gives an `expect` of its own, which then stands alone. Another seed keeps them.
+    """
+
+    seeds: list[int] = field(default_factory=list)
+    """Seeds of the runs that gave the bands."""
+    hardware: str = ""
+    """What they ran on, in words."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions that they ran with, by package; in quotes where YAML would read a number, as '2.14'."""
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    """EVALUATOR.METRIC with the lowest and the highest value expected at the end of a run, of any seed."""
+
+
+@dataclass
 class Recipe:
     """A run, said completely."""
 
@@ -203,5 +222,5 @@ class Recipe:
     """Who hears of the run beside metrics.jsonl: a name, or a mapping with name and keys."""
     closing: str = ""
     """Printed at the end of a run that finished: what it showed, and what to do next."""
-    expect: dict[str, Any] = field(default_factory=dict)
-    """Bands that this recipe's metrics are expected in."""
+    expect: ExpectSection = field(default_factory=ExpectSection)
+    """Bands that the metrics of a run are expected in."""

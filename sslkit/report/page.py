@@ -1,10 +1,7 @@
 """report.html: a run on one page that opens anywhere, without a network."""
 
-import json
 import math
-import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -12,30 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from sslkit.errors import RunError, SslkitError
 from sslkit.hookspecs import hookimpl
-from sslkit.train.rundir import RunDirectory, write_aside
+from sslkit.report.rendering import Missing, rendered, write_html
+from sslkit.train.rundir import RunDirectory
 
 if TYPE_CHECKING:
     from sslkit.report.page_run import Run
 
 AT_THE_END = 20.0
 """Seconds that features may take at the end of a run; `sslkit report` takes the time that it needs."""
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 @hookimpl(trylast=True)
 def sslkit_run_finished(run_dir: Path, error: BaseException | None) -> None:
     if RunDirectory(run_dir).holds_a_run:
         write_page(run_dir, seconds=AT_THE_END)
-
-
-@dataclass(frozen=True)
-class Missing:
-    """What is not on the page."""
-
-    what: str
-    why: str
-    command: str = ""
-    """That adds it; empty where there is none."""
 
 
 def write_page(run: str | Path, *, seconds: float = math.inf) -> Path:
@@ -54,11 +41,7 @@ def write_page(run: str | Path, *, seconds: float = math.inf) -> Path:
     directory = RunDirectory(path.parent.parent if path.parent.name == "checkpoints" else path)
     if not directory.holds_a_run:
         raise RunError(f"there is no run in {run}\n  name the directory of a run, or one of its checkpoints")
-    page = _page(read_run(directory.path), path, seconds)
-    write_aside(
-        directory.report, page.encode("utf-8", "replace").decode("utf-8")
-    )  # names of files may be no text
-    return directory.report
+    return write_html(directory.report, _page(read_run(directory.path), path, seconds))
 
 
 def _page(run: "Run", path: Path, seconds: float) -> str:
@@ -76,7 +59,8 @@ def _page(run: "Run", path: Path, seconds: float) -> str:
     }
     context = {**opening(run), **record(run, data), "constants": constants(panels)}
     missing += _left_out(run, data)
-    return _rendered(run=run, data=data, missing=missing, **context)
+    has_charts = any(data[key] for key in ("curves", "invariance", "features"))
+    return rendered("page", run=run, data=data, missing=missing, has_charts=has_charts, **context)
 
 
 def _features(
@@ -166,44 +150,3 @@ def _evaluators(run: "Run") -> list[str]:
 
 def _report(path: Path) -> str:
     return f"sslkit report {quote(str(path))}"
-
-
-# --- writing -----------------------------------------------------------------------------------------------
-
-
-def _rendered(**context: Any) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-    from plotly.offline import get_plotlyjs
-
-    import sslkit
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"json": _json, "upper_first": _upper_first}
-    drawn = any(context["data"][key] for key in ("curves", "invariance", "features"))
-    return environment.get_template("page.html.j2").render(
-        **context,
-        css=Markup((TEMPLATES / "page.css").read_text("utf-8")),
-        js=Markup((TEMPLATES / "page.js").read_text("utf-8")),
-        plotly=Markup(get_plotlyjs()) if drawn else None,
-        nonce=secrets.token_urlsafe(16),
-        version=sslkit.__version__,
-    )
-
-
-def _json(value: Any) -> Any:
-    """For a <script>: nothing in it can end the element or open a comment."""
-    from markupsafe import Markup
-
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII alone
-    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _upper_first(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -114,8 +114,8 @@ def record(run: Run, data: Mapping[str, Any]) -> dict[str, Any]:
         "prototypes": _filled(gallery(folder / "prototypes")),
         "evaluations": list(_evaluations(run)),
         "others": gallery(folder, leave_out=("crops.png", "attention.png", "curves.png")),
-        "environment": list(_environment(run.record)),
-        "environment_short": _environment_short(run.record),
+        "environment": list(environment(run.record)),
+        "environment_short": environment_short(run.record),
     }
     return {**context, "sections": list(_sections(context, data))}
 
@@ -177,7 +177,8 @@ def _sections(context: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[t
     return (section for section, is_there in there.items() if is_there)
 
 
-def _environment(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def environment(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a `run.json` says of where a run was made, in words."""
     left_out = ("plugins", "packages", "metrics", "setup", "peak_memory_mib")
     for key, value in record.items():
         if key not in left_out and value is not None and value != []:
@@ -197,7 +198,8 @@ def _environment(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         )
 
 
-def _environment_short(record: Mapping[str, Any]) -> str:
+def environment_short(record: Mapping[str, Any]) -> str:
+    """The same in one line."""
     packages = record.get("packages") or {}
     parts = [
         f"sslkit {record['sslkit']}" if record.get("sslkit") else "",

@@ -33,7 +33,7 @@ def measure(recipe: str) -> None:
     loaded = load_recipe(recipe, ["runtime.threads=1", "data.workers=0"])
     with process_group(loaded.recipe.runtime) as place:
         session = prepare(loaded, place, StopRequest())
-        batches = session._batches()
+        batches = session.batches()
         some = [next(batches) for _ in range(4)]
         outputs: list[StepOutput] = []
 

@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from sslkit.errors import PluginError, RecipeError, SslkitError
-from sslkit.recipe.load import find_recipe, load_recipe, read_data
+from sslkit.recipe.document import read_yaml
+from sslkit.recipe.layers import Change
+from sslkit.recipe.load import (
+    changes_at,
+    find_file,
+    find_recipe,
+    load_recipe,
+    packed_recipes,
+    packed_studies,
+    read_data,
+)
+from sslkit.recipe.places import Place
 from sslkit.recipe.schema import Recipe
 
 
@@ -297,6 +308,19 @@ WRONG_ON_THE_COMMAND_LINE = {
     "trackers=toy_tracker": "'trackers' is 'toy_tracker', but must be a list",
     "trackers=[toy_traker]": "'trackers[0].name' is 'toy_traker', which no plugin provides",
     "trackers=[{name: toy_tracker, projct: 1}]": "there is no key 'trackers[0].projct'",
+    "expect.metrics={toy_eval.a: 0.9}": "'expect.metrics.toy_eval.a' is 0.9, but must be a list of numbers",
+    "expect.metrics={toy_eval.a: [0.9]}": "'expect.metrics.toy_eval.a' is [0.9], but must be the lowest and"
+    " the highest value that is expected, two finite numbers (given on the command line)\n  such as",
+    "expect.metrics={toy_eval.a: [0.9, 0.8]}": "'expect.metrics.toy_eval.a' is [0.9, 0.8], but must be",
+    "expect.metrics={toy_eval.a: [0.9, .inf]}": "'expect.metrics.toy_eval.a' is [0.9, inf], but must be",
+    "expect.metrics={toy_eval.a: [.nan, 1]}": "'expect.metrics.toy_eval.a' is [nan, 1.0], but must be",
+    "expect.metrics={knn.top1: [0, 1]}": "'expect.metrics' has 'knn.top1', but no such evaluator is asked"
+    " during the run (given on the command line)\n  valid: toy_eval.METRIC; to ask another:",
+    "expect.metrics={toy_eval: [0, 1]}": "'expect.metrics' has 'toy_eval', but a metric is EVALUATOR.METRIC",
+    "expect.versions.torch=2.14": "'expect.versions.torch' is 2.14, but must be a word (given on the command"
+    " line)\n  put it in quotes",
+    "expect.seeds=[a]": "'expect.seeds[0]' is 'a', but must be a whole number",
+    "expect.toy=[0, 1]": "there is no key 'expect.toy' (given on the command line)\n  keys of 'expect': ",
     "name=a/b": "'name' is 'a/b', but must be a word that can name a folder",
     "plugins.a=1": "'plugins' is a list, which has no key 'a'",
     "sslkit=2": "'sslkit' cannot be overridden",
@@ -425,3 +449,115 @@ def test_a_failed_plugin_that_nobody_asked_for_is_a_note(
     ]
     with pytest.raises(PluginError, match="toy-failing is asked for, but cannot be loaded"):
         load_recipe(toy, plugins=["toy-failing"])
+
+
+# Studies, which lay further layers over a recipe
+
+
+def layer(place: str, **values: Any) -> list[Change]:
+    """Changes by dotted key, with __ for the dot."""
+    return [Change(tuple(key.split("__")), value, lambda _: Place(place)) for key, value in values.items()]
+
+
+def test_layers_lie_between_the_variant_and_the_command_line(toy: Path) -> None:
+    layers = [layer("study", method__width=5, optim__lr=0.25, seed=1), layer("arm", method__width=6)]
+    recipe = load(toy, "seed=2", variant="wide", layers=layers)
+    assert (recipe.method.config.width, recipe.optim.lr, recipe.seed) == (6, 0.25, 2)
+    assert load(toy, layers=[[], layer("arm", method={"width": 7})]).method.config.temperature == 0.2
+
+
+def test_a_layer_that_names_another_component_starts_its_section_again(toy: Path) -> None:
+    layers = [layer("study", method__temperature=0.3), layer("arm", method__queue=3, method__name="other")]
+    loaded = load_recipe(toy, layers=layers)
+    assert (loaded.recipe.method.config.width, loaded.recipe.method.config.queue) == (4, 3)
+    assert loaded.notes == [
+        "method.name is now other instead of toy: dropped temperature, which other does not have"
+    ]
+
+
+def test_a_fault_in_a_layer_is_told_with_its_place(toy: Path) -> None:
+    assert told(toy, layers=[layer("s.yaml, line 3", method__widht=1)]).startswith(
+        "s.yaml, line 3: there is no key 'method.widht'\n  did you mean 'method.width'?"
+    )
+    layers = [layer("s.yaml, line 3", method__width=0), layer("s.yaml, line 4", method__width=-1)]
+    assert told(toy, layers=layers).startswith("s.yaml, line 4: 'method.width' is -1, but must be >= 1")
+
+
+CHANGES = """\
+arms:
+  dotted: {optim.lr: 1, method: {width: 2}}
+  nothing:
+  empty: {}
+  word: 3
+  other:
+    optim.lr: 1
+    optim.variants: 1
+  fixed:
+    optim.lr: 1
+    variants.wide: null
+"""
+
+
+def test_changes_that_a_file_holds_somewhere() -> None:
+    document = read_yaml(CHANGES, "s.yaml")
+    found = changes_at(document, ("arms", "dotted"), "arm dotted")
+    assert [(change.path, change.value) for change in found] == [
+        (("optim", "lr"), 1),
+        (("method",), {"width": 2}),
+    ]
+    assert found[1].place_of(("method", "width")) == Place("s.yaml, line 2", "arm dotted")
+    for name in ("nothing", "empty"):
+        assert changes_at(document, ("arms", name), "") == []
+    other = changes_at(document, ("arms", "other"), "arm other")
+    assert [change.place_of(change.path).before for change in other] == ["s.yaml, line 7", "s.yaml, line 8"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("word", "s.yaml, line 5: arm word is 3, but must be a mapping of changes"),
+        (
+            "fixed",
+            "s.yaml, line 11: arm fixed cannot change 'variants', which only the file of a recipe can give"
+            "\n  leave it out",
+        ),
+    ],
+)
+def test_changes_that_are_none(name: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        changes_at(read_yaml(CHANGES, "s.yaml"), ("arms", name), f"arm {name}")
+    assert str(caught.value) == message
+
+
+def test_packed_studies_are_no_recipes() -> None:
+    studies, recipes = packed_studies(), packed_recipes()
+    assert {"smoke", "temperature", "augmentations"} <= studies.keys()
+    assert {"dino_pocket", "methods/byol"} <= recipes.keys()
+    assert not set(studies.values()) & set(recipes.values())
+    assert not any(name.startswith("ablations") for name in (*studies, *recipes))
+    for name, file in studies.items():
+        assert file.read_text().count("sslkit_study: 1\n") == 1
+        assert find_file(name, "study", studies) == file
+
+
+def test_a_study_that_is_given_as_a_recipe(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(toy.parent)
+    Path("mine.yaml").write_text("sslkit_study: 1\nbase: toy.yaml\n")
+    assert told("mine.yaml") == "mine.yaml is a study, not a recipe\n  sslkit ablate mine.yaml"
+    for name in ("smoke", "ablations/smoke"):
+        assert told(name) == f"'{name}' is a study, not a recipe\n  sslkit ablate smoke"
+    Path("smoke").write_text(toy.read_text())  # a file of one's own comes first
+    assert load("smoke").method.name == "toy"
+
+
+def test_studies_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        find_file("smoker", "study", packed_studies())
+    assert str(caught.value).startswith(
+        "there is no study 'smoker', neither a file nor a packed one\n  did you mean 'smoke'?\n  studies: aug"
+    )
+    (tmp_path / "study.yaml").touch()
+    with pytest.raises(
+        RecipeError, match=f"is a folder, not a study\n  did you mean '{tmp_path}/study.yaml'"
+    ):
+        find_file(tmp_path, "study", packed_studies())

@@ -37,13 +37,17 @@ def test_a_resolved_recipe_loads_again(toy: Path, tmp_path: Path, monkeypatch: p
         "eval.data={name: other_data, root: there}",
         "backbone.args.name='1e-6'",
     ]
-    words += ["augment.color_jitter.p=[1, 0]", "expect.toy=[0.1, 1e-9]"]
+    words += [
+        "augment.color_jitter.p=[1, 0]",
+        "expect={seeds: [3], versions: {torch: '2.14'}, metrics: {toy_eval.a.b: [1e-9, 0.1]}}",
+    ]
     recipe = load_recipe(toy, words, variant="wide").recipe
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     assert again(recipe, elsewhere) == recipe
     assert recipe.backbone.args == {"name": "1e-6"}
+    assert recipe.expect.metrics == {"toy_eval.a.b": [1e-9, 0.1]}
 
 
 def test_the_header_is_a_comment_and_nothing_is_left_to_defaults(toy: Path) -> None:

@@ -1,12 +1,12 @@
 """The page in headless Chromium, from a real run with names that are out for trouble."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from browsing import DESKTOP, PHONE, Visit, needs_chromium
 from PIL import Image
 from runs import tiny_recipe
 
@@ -15,15 +15,9 @@ from sslkit.eval.timeline import Frame
 from sslkit.report.page import write_page
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        CHROMIUM is None, reason="there is no Chromium on this machine (apt install chromium)"
-    ),
-]
+pytestmark = [pytest.mark.slow, needs_chromium]
 CLASSES = ("<img src=x onerror=alert(1)>", 'it\'s "ü" & $x^2$ Ж')
 
 
@@ -47,47 +41,17 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_page(run)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-class Visit:
-    """The page, open, with everything that it said and asked for."""
-
-    def __init__(self, browser: "Browser", report: Path, **context: Any) -> None:
-        self.context = browser.new_context(**context)
-        self.page: Page = self.context.new_page()
-        self.said: list[str] = []
-        self.asked: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(report.as_uri())
-
-    def look_at(self, section: str) -> None:
-        self.page.locator(section).scroll_into_view_if_needed()
-        self.page.wait_for_selector(f"{section} .main-svg", timeout=30_000)
-
-
 @pytest.fixture
 def visit(browser: "Browser", report: Path) -> Iterator[Visit]:
-    opened = Visit(browser, report, viewport={"width": 1280, "height": 800}, color_scheme="light")
+    opened = Visit(browser, report, **DESKTOP)
     yield opened
     opened.context.close()
 
 
-def test_it_opens_without_an_error_and_without_a_network(visit: Visit, report: Path) -> None:
+def test_it_opens_without_an_error_and_without_a_network(visit: Visit) -> None:
     visit.look_at("#curves")
     visit.look_at("#map")
-    outside = [url for url in visit.asked if not url.startswith((report.as_uri(), "data:", "blob:"))]
-    assert not outside
+    assert not visit.outside
     assert not visit.said
     assert visit.page.title().startswith("<b>\"tiny'")
     assert visit.page.locator("h1 b").count() == 0
@@ -140,7 +104,7 @@ def test_a_zoom_in_one_curve_is_a_zoom_in_all(visit: Visit) -> None:
 
 
 def test_dark_mode_follows_the_system_and_the_button(browser: "Browser", report: Path) -> None:
-    visit = Visit(browser, report, viewport={"width": 1280, "height": 800}, color_scheme="dark")
+    visit = Visit(browser, report, **{**DESKTOP, "color_scheme": "dark"})
     visit.look_at("#curves")
     background = "() => getComputedStyle(document.body).backgroundColor"
     ticks = "() => getComputedStyle(document.querySelector('.xtick text')).fill"
@@ -154,7 +118,7 @@ def test_dark_mode_follows_the_system_and_the_button(browser: "Browser", report:
 
 
 def test_nothing_is_wider_than_a_phone(browser: "Browser", report: Path) -> None:
-    visit = Visit(browser, report, viewport={"width": 375, "height": 720}, is_mobile=True, has_touch=True)
+    visit = Visit(browser, report, **PHONE)
     visit.look_at("#map")
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 375
     assert visit.page.evaluate("document.querySelector('#scatter').layout.dragmode") is False

@@ -1,0 +1,125 @@
+"""The door and the command: what a person types, what is refused, what is written."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ablation.studies import small_study
+from hand_runs import write_run
+from typer.testing import CliRunner
+
+from sslkit.ablate import build_executor, save, told_plan
+from sslkit.ablation.places import Places
+from sslkit.ablation.result import read_result
+from sslkit.ablation.study import read_study
+from sslkit.ablation.words import read_options, read_seeds
+from sslkit.cli import app
+from sslkit.core.executor import Resources
+from sslkit.errors import SslkitError
+from sslkit.plugins import Registry
+
+ARMS: dict[str, Any] = {"sharp": {"method.teacher_temperature": 0.02}}
+
+
+def lines_of(folder: Path, *words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["ablate", *words])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("0,1,2", [0, 1, 2]), ("0-3", [0, 1, 2, 3]), ("7", [7]), ("0-1, 5", [0, 1, 5])]
+)
+def test_seeds_are_numbers_or_ranges(text: str, seeds: list[int]) -> None:
+    assert read_seeds(text) == seeds
+
+
+def test_seeds_that_are_neither_are_told() -> None:
+    with pytest.raises(SslkitError, match=r"--seeds is 'a-b', but must be numbers such as 0,1,2"):
+        read_seeds("a-b")
+
+
+def test_options_are_read_as_yaml() -> None:
+    assert read_options(["partition=gpu", "minutes=600", "x=null"]) == {
+        "partition": "gpu",
+        "minutes": 600,
+        "x": None,
+    }
+    with pytest.raises(SslkitError, match="'partition' is not of the form KEY=VALUE"):
+        read_options(["partition"])
+
+
+def test_an_executor_is_found_by_name_and_its_keys_are_typed(tmp_path: Path) -> None:
+    registry, resources = Registry.load(), Resources(None, tmp_path)
+    with pytest.raises(SslkitError, match=r"'locl'.*\n.*did you mean 'local'"):
+        build_executor(registry, "locl", {}, resources)
+    with pytest.raises(
+        SslkitError, match=r"no key 'thread' \(given on the command line\)\n.*did you mean 'threads'"
+    ):
+        build_executor(registry, "local", {"thread": 1}, resources)
+
+
+def test_a_dry_run_tells_arms_differences_and_time_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = small_study(tmp_path, ARMS, seeds=(0, 1))
+    before = sorted(tmp_path.rglob("*"))
+    code, output = lines_of(tmp_path, str(study), "--dry-run", "--jobs", "2")
+    assert code == 0
+    assert "arm       sharp: method.teacher_temperature 0.04 → 0.02" in output
+    assert re.search(r"tried     baseline: 1\d steps of \d+ ms, \d evaluations", output)
+    assert "4 runs, 2 at a time on this machine: about" in output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_metric_that_the_evaluator_does_not_give_is_told_before_anything_runs(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    study.write_text(study.read_text().replace("top1_k3", "top1_k4"))
+    with pytest.raises(SslkitError, match=r"no metric 'knn.top1_k4'\n.*did you mean 'knn.top1_k3'"):
+        list(told_plan(study))
+
+
+def test_errors_of_the_study_are_one_message_and_exit_code_2(tmp_path: Path) -> None:
+    study = small_study(tmp_path, {"same": {}})
+    code, output = lines_of(tmp_path, str(study))
+    assert code == 2
+    assert "the arm 'same' changes nothing" in output
+    code, output = lines_of(tmp_path, "temprature")
+    assert code == 2
+    assert "did you mean 'temperature'" in output
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("all of it")
+    code, output = lines_of(tmp_path, str(study), "--out", str(tmp_path / "mine"))
+    assert code == 2
+    assert "holds other files already" in output
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_the_saved_study_runs_again_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sslkit.ablation.study import as_yaml
+
+    found = read_study(small_study(tmp_path, ARMS), ["optim.lr=0.01"])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "again.yaml").write_text(as_yaml(found))
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    again = read_study("again.yaml")
+    assert [arm.recipe for arm in again.arms] == [arm.recipe for arm in found.arms]
+    assert again.baseline.recipe.optim.lr == 0.01
+
+
+def test_all_results_are_written_and_the_page_is_one_of_them(tmp_path: Path) -> None:
+    found, places = read_study(small_study(tmp_path, ARMS, seeds=(0, 1))), Places(tmp_path / "out")
+    for arm in ("baseline", "sharp"):
+        for seed in (0, 1):
+            evals = {0: {"top1_k3": 0.1}, 40: {"top1_k3": 0.5 + seed / 10}}
+            write_run(places.run(f"{arm}-{seed}"), evals=evals, seed=seed)
+    written = save(read_result(found, places))
+    assert [path.name for path in written] == ["study.json", "table.csv", "table.md", "study.html"]
+    assert json.loads(written[0].read_text())["complete"]
+    assert "no difference shown with 2 seeds" in written[2].read_text()
