@@ -105,6 +105,10 @@ def _reading(result: StudyResult) -> Iterator[str]:
         f"Better or worse is said where {corrected} is below 0.05; else how many seeds would probably show"
         " such a difference, a rough guess."
     )
+    if arms > 1:
+        yield (
+            "The intervals are not corrected: one may leave out 0 while nothing is shown among so many arms."
+        )
     yield (
         "The bootstrap of few seeds is too narrow: of two or three it only goes from the least to the"
         " greatest difference."

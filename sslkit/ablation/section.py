@@ -46,7 +46,7 @@ class StudySection:
     sslkit_study: int = FORMAT
     """Version of the study format."""
     name: str = "study"
-    """Names the study's directory."""
+    """Names the study's directory; where it is not given the file's name does."""
     title: str = ""
     """One line that says what is asked."""
     variant: str | None = None

@@ -112,7 +112,7 @@ def read_study(
         file, str(study), f"a study is a mapping\n  it starts with sslkit_study: {FORMAT}"
     )
     _check_format(document)
-    section = _section(document)
+    section = _section(document, file)
     if seeds is not None:
         with COMMAND_LINE.told():
             check_seeds(seeds)
@@ -144,13 +144,14 @@ def _check_format(document: Document) -> None:
         )
 
 
-def _section(document: Document) -> StudySection:
+def _section(document: Document, file: Path) -> StudySection:
     if "base" not in document.value:
         raise document.place(()).error(
             "'base' must be given: the recipe that all arms change, by its path from the study's folder or"
             f" by the name of a packed one{indented('packed: ' + ', '.join(packed_recipes()))}"
         )
     draft = Draft()
+    draft.put(Change(("name",), "_".join(file.stem.split()), lambda _: Place(after="the file's name")))
     draft.put(Change((), document.value, document.place))
     return build(StudySection, draft.tree, (), draft, label="a study")
 

@@ -22,6 +22,8 @@ def read_seeds(text: str) -> list[int]:
                 f"--seeds is '{text}', but must be numbers such as 0,1,2 or a range such as 0-4"
             )
         first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise RecipeError(f"--seeds is '{text}', but '{word.strip()}' ends before it begins")
         seeds += range(first, last + 1)
     return seeds
 

@@ -33,6 +33,9 @@ from sslkit.hookspecs import hookimpl
 STARTS = 3
 """How often it is tried to start a cluster: Ray gives up after 30 s, and a busy machine may need longer."""
 
+STARTED_WITH = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""Environment of a cluster that is started: no statistics of use, and no lower priority (Ray's: 15)."""
+
 
 @dataclass
 class RayConfig:
@@ -232,15 +235,15 @@ def _connect(ray: Any, address: str | None) -> bool:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let Ray start without its statistics of use, and hear SIGTERM again, which it takes for itself."""
+    """Let Ray start, and hear SIGTERM again, which it takes for itself."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    statistics = os.environ.get("RAY_USAGE_STATS_ENABLED")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = statistics or "0"
+    added = {name: value for name, value in STARTED_WITH.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        if statistics is None:
-            del os.environ["RAY_USAGE_STATS_ENABLED"]
+        for name in added:
+            del os.environ[name]
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -38,6 +38,14 @@ def test_seeds_are_numbers_or_ranges(text: str, seeds: list[int]) -> None:
 def test_seeds_that_are_neither_are_told() -> None:
     with pytest.raises(SslkitError, match=r"--seeds is 'a-b', but must be numbers such as 0,1,2"):
         read_seeds("a-b")
+    with pytest.raises(SslkitError, match=r"--seeds is '4-2', but '4-2' ends before it begins"):
+        read_seeds("4-2")
+
+
+def test_a_study_without_a_name_is_called_by_its_file(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    study.write_text(study.read_text().replace("name: small\n", ""))
+    assert read_study(study.rename(tmp_path / "my study.yaml")).name == "my_study"
 
 
 def test_options_are_read_as_yaml() -> None:
@@ -69,7 +77,7 @@ def test_a_dry_run_tells_arms_differences_and_time_and_writes_nothing(
     code, output = lines_of(tmp_path, str(study), "--dry-run", "--jobs", "2")
     assert code == 0
     assert "arm       sharp: method.teacher_temperature 0.04 → 0.02" in output
-    assert re.search(r"tried     baseline: 1\d steps of \d+ ms, \d evaluations", output)
+    assert re.search(r"tried     baseline: \d+ steps of \d+ ms, \d evaluations", output)
     assert "4 runs, 2 at a time on this machine: about" in output
     assert sorted(tmp_path.rglob("*")) == before
 

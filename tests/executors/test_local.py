@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,10 +108,15 @@ def test_a_second_ctrl_c_ends_what_does_not_save(tmp_path: Path) -> None:
     stopped = executor(2)
     start_and_await(stopped, jobs, running=jobs)
     pids = [int(word) for word in jobs[0].log.read_text().split()]
-    threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    def press_ctrl_c() -> None:
+        until((tmp_path / "saves.saved").exists)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press_ctrl_c).start()
     with pytest.raises(KeyboardInterrupt):
         stopped.stop()
-    assert (tmp_path / "saves.saved").exists()
     stopped.kill()
     assert stopped.ended() == {"stubborn": "killed by SIGKILL", "saves": "exit code 143"}
     until(lambda: not any(map(is_alive, pids)))
