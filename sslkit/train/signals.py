@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C ask a run to stop after the step it is in; a second one does not wait."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SAME_SECONDS = 1.0
+"""A signal that comes so soon after the first is the same one: a scheduler may send it to a process and to the
+group that it is in."""
 
 
 @dataclass
@@ -29,13 +33,17 @@ class StopRequest:
 @contextmanager
 def stop_request() -> Iterator[StopRequest]:
     """Listen for both signals; where that is impossible (not the main thread) nothing is ever asked."""
-    request = StopRequest()
+    request, first = StopRequest(), time.monotonic()
     previous: dict[signal.Signals, Any] = {}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        request.signal_number = number
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+        nonlocal first
+        if not request.asked:
+            request.signal_number, first = number, time.monotonic()
+        elif time.monotonic() - first > SAME_SECONDS:
+            for each, handler in previous.items():
+                signal.signal(each, handler)
+            signal.raise_signal(number)
 
     try:
         for each in SIGNALS:
