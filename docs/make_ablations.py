@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 PAGE, STUDIES, PICTURE = DOCS / "ablations.md", DOCS / "studies", DOCS / "images/ablations.png"
 COLUMNS = 4
-"""Of the picture."""
+"""Of the picture, at most."""
 
 PAPER: Mapping[str, Mapping[str, str]] = {
     "temperature": {"teacher_0": "43.9", "teacher_.02": "66.7", "teacher_.04": "69.6", "teacher_.06": "68.7",
@@ -118,11 +118,12 @@ def draw(records: Mapping[str, Any]) -> None:
     """A panel a study: each arm's paired difference to the baseline with its interval."""
     if not records:
         return
-    rows = -(-len(records) // COLUMNS)
+    columns = min(COLUMNS, len(records))
+    rows = -(-len(records) // columns)
     tallest = max(len(record["arms"]) for record in records.values())
-    figure = new_figure(15.5, rows * (0.24 * tallest + 0.9) + 0.6)
+    figure = new_figure(3.9 * columns + 0.5, rows * (0.24 * tallest + 0.9) + 0.6)
     title(figure, "What each change is worth: kNN top-1, percentage points beside the baseline", BELOW)
-    axes = figure.subplots(rows, COLUMNS, squeeze=False).flatten()
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis, (name, record) in zip(axes, records.items(), strict=False):
         _panel(axis, name, record)
     for axis in axes[len(records) :]:

@@ -10,8 +10,8 @@ from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAME_SECONDS = 1.0
-"""A signal that comes so soon after the first is the same one: a scheduler may send it to a process and to the
-group that it is in."""
+"""A signal that comes so soon after the first is the same one: a scheduler may send it to a process and its
+group."""
 
 
 @dataclass
