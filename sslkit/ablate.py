@@ -1,7 +1,6 @@
 """The door to ablation studies: a study file in; runs, tables and a page out."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,9 @@ from sslkit.ablation.tables import as_csv, changes, headline, metric_words, sect
 from sslkit.comparison.tables import as_markdown, print_sections
 from sslkit.core.executor import Executor, Resources
 from sslkit.errors import RunError
+from sslkit.executors.local import usable_cores
 from sslkit.plugins import Registry
+from sslkit.recipe.document import read_yaml
 from sslkit.recipe.layers import Draft
 from sslkit.recipe.places import COMMAND_LINE
 from sslkit.recipe.typed import build
@@ -35,7 +36,8 @@ class Outcome:
     result: StudyResult
     written: tuple[Path, ...]
     exit_code: int
-    """0 where every run is over, 130 or 143 where a signal ended it, 1 where runs were lost."""
+    """0 where every run is over, 130 or 143 where a signal ended it; 1 where runs were lost, or none of the
+    baseline's finished."""
 
 
 def ablate(
@@ -75,6 +77,7 @@ def ablate(
     with alone(places):
         resources = Resources(jobs, places.jobs / executor)
         by = build_executor(found.baseline.loaded.registry, executor, options or {}, resources)
+        _check_kept(found, places)
         write_recipes(found, places)
         write_aside(places.study, as_yaml(found))
         code = carry_out(
@@ -86,7 +89,11 @@ def ablate(
             shown=Shown(found.metrics[0].name, file),
         )
         result = read_result(found, places)
-        return Outcome(result, tuple(save(result)), code or (0 if result.is_complete else 1))
+        return Outcome(result, tuple(save(result)), code or _exit_code(result))
+
+
+def _exit_code(result: StudyResult) -> int:
+    return 0 if result.is_complete and result.arms[0].runs else 1
 
 
 def _directory(study: Study, out: str | Path | None) -> Path:
@@ -94,10 +101,23 @@ def _directory(study: Study, out: str | Path | None) -> Path:
     folder = Path("studies") / study.name if out is None else Path(out)
     if folder.is_file():
         raise RunError(f"{folder} is a file\n  choose another --out")
-    places = Places(folder)
-    if folder.is_dir() and any(folder.iterdir()) and not (places.study.is_file() or places.runs.is_dir()):
+    if folder.is_dir() and any(folder.iterdir()) and not Places(folder).lock_of_study.is_file():
         raise RunError(f"{folder} holds other files already\n  choose another --out")
     return folder
+
+
+def _check_kept(study: Study, places: Places) -> None:
+    """Raises `RunError` where the folder holds another study."""
+    if not places.study.is_file():
+        return
+    kept = read_yaml(places.study.read_text("utf-8"), str(places.study)).value or {}
+    now = read_yaml(as_yaml(study), "the study").value
+    for key in ("name", "base", "variant"):
+        if kept.get(key) != now.get(key):
+            raise RunError(
+                f"{places.folder} holds another study: its '{key}' is {kept.get(key)}, not {now.get(key)}"
+                "\n  choose another --out"
+            )
 
 
 def build_executor(
@@ -135,6 +155,9 @@ def show(outcome: Outcome) -> None:
     print(f"\nwritten: {', '.join(map(str, outcome.written))}")
     if not result.is_complete:
         print(f"{counted(result.missing, 'run')} not over: the same command goes on where it was")
+    failed = sum(each.status == "failed" for arm in result.arms for each in arm.tries)
+    if failed:
+        print(f"{counted(failed, 'run')} failed: to try again: the same command with --retry-failed")
 
 
 # --- before it runs ----------------------------------------------------------------------------------------
@@ -158,7 +181,7 @@ def told_plan(
         SslkitError: what running it would say before it trains, or at its first evaluation.
     """
     found = read_study(study, overrides, seeds=seeds, plugins=plugins, no_plugins=no_plugins)
-    cores = os.cpu_count() or 1
+    cores = usable_cores()
     runs, at_a_time = (
         len(found.arms) * len(found.seeds),
         min(jobs or cores, len(found.arms) * len(found.seeds)),

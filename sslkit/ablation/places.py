@@ -35,6 +35,11 @@ class Places:
         return self.folder / "jobs"
 
     @property
+    def lock_of_study(self) -> Path:
+        """Held by the command that runs the study; the mark of a study's folder, too."""
+        return self.jobs / ".study.lock"
+
+    @property
     def runs(self) -> Path:
         return self.folder / "runs"
 

@@ -1,7 +1,7 @@
 """What a study shows: each arm's numbers, its paired difference to the baseline, and what follows."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -12,8 +12,8 @@ from sslkit.ablation.study import Arm, MetricSection, Study
 from sslkit.ablation.watch import Status, Watch
 from sslkit.comparison.groups import Group, Spread
 from sslkit.comparison.reading import Point, Run, read_run
-from sslkit.comparison.result import Budget
-from sslkit.comparison.settings import settings_of
+from sslkit.comparison.result import Budget, Comparison
+from sslkit.comparison.settings import differences, settings_of
 from sslkit.core.diagnosis import COLLAPSES
 from sslkit.errors import SslkitError
 from sslkit.train.trackers import read_records
@@ -104,6 +104,8 @@ class StudyResult:
     """The baseline is first."""
     budget: Budget | None
     """What all arms with a finished run have had; None before there is one."""
+    warnings: tuple[str, ...] = ()
+    """What a reader must know before the numbers."""
 
     @property
     def is_complete(self) -> bool:
@@ -125,7 +127,33 @@ def read_result(study: Study, places: Places) -> StudyResult:
         ArmResult(arm, tries[arm.name], tuple(_measures(study, tries[arm.name], groups[arm.name], budget)))
         for arm in study.arms
     ]
-    return StudyResult(study, places, tuple(_compared(arms, study.metrics)), budget)
+    warnings = tuple(_warnings(study, known, budget)) if budget is not None else ()
+    return StudyResult(study, places, tuple(_compared(arms, study.metrics)), budget, warnings)
+
+
+def _warnings(study: Study, groups: Sequence[Group], budget: Budget) -> Iterator[str]:
+    """As a comparison of runs has them, and whether curves can be compared as curves."""
+    found = differences([group.settings for group in groups], [group.runs for group in groups])
+    if all(
+        arm.recipe.eval.data is not None for arm in study.arms
+    ):  # what is trained on is not what is measured on
+        found = replace(found, shared=tuple(s for s in found.shared if not s.key.startswith("data.")))
+    names = tuple(dict.fromkeys(metric.name for metric in study.metrics))
+    yield from Comparison(tuple(groups), names, budget, found).warnings
+    for metric in study.metrics:
+        moments = {group.name: _evaluated_at(group, metric.name) for group in groups}
+        other = [name for name, at in moments.items() if at != moments[groups[0].name]]
+        if metric.measured != "end" and other:
+            yield (
+                f"{metric.name} ({metric.measured}) is over other evaluations than {groups[0].name}'s in"
+                f" {', '.join(other)}"
+            )
+
+
+def _evaluated_at(group: Group, metric: str) -> tuple[float, ...]:
+    """The moments of a metric's evaluations, in epochs."""
+    run = group.runs[0]
+    return tuple(round(p.step / (run.steps_per_epoch or 1), 2) for p in run.curves.get(metric, ()))
 
 
 def _try(study: Study, places: Places, arm: Arm, seed: int) -> Try:
@@ -166,7 +194,8 @@ def _measures(
         Measure(
             metric,
             tuple(
-                None if t.run is None else measured(t.run.curves.get(metric.name, ()), metric) for t in tries
+                None if t.run is None else measured(t.run.curves.get(metric.name, ()), metric, t.run.step)
+                for t in tries
             ),
             {} if group is None or budget is None else _at_equal_cost(metric, tries, group, budget),
         )
@@ -174,17 +203,19 @@ def _measures(
     ]
 
 
-def measured(curve: Sequence[Point], metric: MetricSection) -> float | None:
+def measured(curve: Sequence[Point], metric: MetricSection, last_step: int) -> float | None:
     """What a metric's curve comes to: its end, its best, or its mean over the images seen.
 
     Args:
         curve: in the order of the steps; the first point may be the untrained network's.
+        last_step: of the run.
 
     Returns:
-        None where nothing was evaluated after step 0.
+        None where nothing was evaluated after step 0, or the last evaluation gave no finite number (an
+        earlier one is not the end).
     """
     trained = [point for point in curve if point.step > 0]
-    if not trained:
+    if not trained or (metric.measured != "best" and trained[-1].step != last_step):
         return None
     if metric.measured == "end":
         return trained[-1].value
@@ -233,18 +264,24 @@ def _compared(arms: Sequence[ArmResult], metrics: Sequence[MetricSection]) -> li
     baseline, *others = arms
     columns = []
     for i, metric in enumerate(metrics):
-        differences = [_difference(arm.measures[i], baseline.measures[i]) for arm in others]
-        adjusted = holm([None if d is None else d.p for d in differences])
-        tested = max(1, sum(p is not None for p in adjusted))
+        beside = [_difference(arm.measures[i], baseline.measures[i]) for arm in others]
+        adjusted = _corrected(beside)
         columns.append([
-            _judged(arm.measures[i], difference, p, metric, tested)
-            for arm, difference, p in zip(others, differences, adjusted, strict=True)
+            _judged(arm.measures[i], difference, p, metric, len(others))
+            for arm, difference, p in zip(others, beside, adjusted, strict=True)
         ])  # fmt: skip
     found = [
         ArmResult(arm.arm, arm.tries, tuple(column[row] for column in columns))
         for row, arm in enumerate(others)
     ]
     return [baseline, *found]
+
+
+def _corrected(differences: Sequence[Difference | None]) -> list[float | None]:
+    """Holm's correction over all arms: one that failed does not make the others easier to show."""
+    p_values = [None if d is None else d.p for d in differences]
+    adjusted = holm([1.0 if p is None else p for p in p_values])
+    return [None if p is None else a for p, a in zip(p_values, adjusted, strict=True)]
 
 
 def _difference(own: Measure, baseline: Measure) -> Difference | None:
@@ -255,9 +292,9 @@ def _difference(own: Measure, baseline: Measure) -> Difference | None:
 
 
 def _judged(
-    own: Measure, difference: Difference | None, adjusted: float | None, metric: MetricSection, tested: int
+    own: Measure, difference: Difference | None, adjusted: float | None, metric: MetricSection, arms: int
 ) -> Measure:
-    word = None if difference is None else verdict(difference, adjusted, sign=metric.sign, arms=tested)
+    word = None if difference is None else verdict(difference, adjusted, sign=metric.sign, arms=arms)
     return Measure(metric, own.values, own.equal, difference, adjusted, word)
 
 
@@ -280,6 +317,7 @@ def as_record(result: StudyResult) -> dict[str, Any]:
         "metrics": [asdict(metric) for metric in study.metrics],
         "axes": study.axes,
         "complete": result.is_complete,
+        "warnings": list(result.warnings),
         "budget": None if result.budget is None else asdict(result.budget),
         "arms": [_arm_record(arm) for arm in result.arms],
     }

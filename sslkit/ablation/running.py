@@ -1,6 +1,5 @@
 """Runs what a study still lacks, shows how it goes, and leaves everything in a state that continues."""
 
-import fcntl
 import json
 import sys
 import time
@@ -27,9 +26,15 @@ MAY_CHANGE = ("name", "runtime", "checkpoint", "trackers", "plugins", "closing",
 
 
 def recipe_of(study: Study, arm: Arm, seed: int) -> Recipe:
-    """An arm's recipe for one seed, under a name that says what it is."""
+    """An arm's recipe for one seed, under a name that says what it is; which GPU is the executor's to say."""
+    device = arm.recipe.runtime.device
     return replace(
-        arm.recipe, seed=seed, name=f"{study.name}-{arm.name}-{seed}", closing="", expect=ExpectSection()
+        arm.recipe,
+        seed=seed,
+        name=f"{study.name}-{arm.name}-{seed}",
+        closing="",
+        expect=ExpectSection(),
+        runtime=replace(arm.recipe.runtime, device="cuda" if device.startswith("cuda:") else device),
     )
 
 
@@ -51,7 +56,9 @@ def alone(places: Places) -> Iterator[None]:
         RunError: another one does.
     """
     places.jobs.mkdir(parents=True, exist_ok=True)
-    with (places.jobs / ".study.lock").open("w") as lock:
+    import fcntl
+
+    with places.lock_of_study.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -72,8 +79,31 @@ def write_recipes(study: Study, places: Places) -> None:
     for arm in study.arms:
         for seed in study.seeds:
             name, recipe = f"{arm.name}-{seed}", recipe_of(study, arm, seed)
-            _check_same(RunDirectory(places.run(name)), recipe, places.folder)
-            write_aside(places.recipe(name), to_yaml(recipe, header=f"{study.name}: {arm.name}, seed {seed}"))
+            directory, text = (
+                RunDirectory(places.run(name)),
+                to_yaml(recipe, header=f"{arm.name}, seed {seed}"),
+            )
+            _check_same(directory, recipe, places.folder)
+            _check_plugins(directory, arm)
+            if not directory.holds_a_run and _text(places.recipe(name)) != text:
+                places.told(name).unlink(missing_ok=True)  # it failed with another recipe
+            write_aside(places.recipe(name), text)
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text("utf-8") if path.is_file() else None
+
+
+def _check_plugins(directory: RunDirectory, arm: Arm) -> None:
+    """Raises `RunError` where a one-file plugin was another one when the run began."""
+    before = {p["name"]: p["sha256"] for p in directory.read_record().get("plugins", []) if p.get("sha256")}
+    now = {p.name: p.sha256 for p in arm.loaded.registry.plugins if p.sha256}
+    changed = [name for name, digest in before.items() if now.get(name, digest) != digest]
+    if changed:
+        raise RunError(
+            f"{directory.path} was run with another {changed[0]}: the file has changed since"
+            "\n  choose another --out, or remove the runs that are to be run again"
+        )
 
 
 def _check_same(directory: RunDirectory, recipe: Recipe, folder: Path) -> None:
@@ -96,7 +126,14 @@ def jobs_of(study: Study, watches: Sequence[Watch]) -> list[Job]:
     return [
         Job(
             watch.name,
-            (sys.executable, "-m", "sslkit.ablation.worker", str(watch.places.folder.resolve()), watch.name),
+            (
+                sys.executable,
+                "-P",
+                "-m",
+                "sslkit.ablation.worker",
+                str(watch.places.folder.resolve()),
+                watch.name,
+            ),
             watch.places.log(watch.name).resolve(),
             wants_gpu=arms[watch.arm].recipe.runtime.device.startswith(("auto", "cuda")),
         )
@@ -125,6 +162,7 @@ def carry_out(
     for watch in watches:
         watch.has_ended = True  # nothing runs yet
         watch.look()
+    _check_metrics(study, watches)
     due = [w for w in watches if w.status != "finished" and (w.status != "failed" or retry_failed)]
     for watch in due:
         places.told(watch.name).unlink(missing_ok=True)

@@ -66,8 +66,8 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Dif
     if n == 1:
         return Difference(n, mean, None, None, None, None)
     sd = _or_zero(float(d.std(ddof=1)), least)
-    if sd == 0:
-        return Difference(n, mean, sd, (mean, mean), (mean, mean), float(mean == 0))
+    if sd == 0:  # values are shares of some hundred images, and two of them are easily the same
+        return Difference(n, mean, sd, None, None, 1.0 if mean == 0 else None)
     return Difference(n, mean, sd, _t_interval(n, mean, sd), _bootstrap(d), _t_test(n, mean, sd))
 
 
@@ -199,8 +199,12 @@ class Verdict:
     @property
     def text(self) -> str:
         """The word, and how many seeds it would take where nothing was shown."""
-        if self.word == "not known":
+        if self.difference.n < 2:
             return "not known from 1 seed: a study needs two or more"
+        if self.word == "not known":
+            return (
+                f"not known: all {self.difference.n} seeds differ by exactly the same, which tells no spread"
+            )
         if self.word != "no difference shown":
             return self.word
         shown = f"{self.word} with {self.difference.n} seeds"
@@ -219,15 +223,13 @@ def verdict(
     the arm would be found whatever the others do. That is conservative, as later steps ask for less.
 
     Args:
-        adjusted: the arm's p-value after holm; None only for one pair.
+        adjusted: the arm's p-value after holm; None where there is none.
         sign: 1 where more is better, -1 where less is.
-        arms: how many p-values holm was given that are not None, at least 1.
+        arms: how many arms were compared to the baseline, at least 1.
     """
     assert sign in (1, -1), sign
-    if difference.n < 2:
+    if adjusted is None or difference.sd is None:
         return Verdict("not known", None, difference)
-    assert adjusted is not None, "two pairs and more have a p-value"
-    assert difference.sd is not None
     needed = pairs_needed(difference.mean, difference.sd, alpha=alpha / arms)
     if adjusted >= alpha:
         return Verdict("no difference shown", needed, difference)

@@ -12,6 +12,7 @@ from sslkit.ablation.section import MetricSection as MetricSection
 from sslkit.errors import RecipeError, indented, nearest
 from sslkit.plugins import Registry, is_file
 from sslkit.recipe.document import Document, write_yaml
+from sslkit.recipe.effect import has_effect
 from sslkit.recipe.layers import Change, Draft, parse_override
 from sslkit.recipe.load import (
     Loaded,
@@ -29,9 +30,6 @@ from sslkit.recipe.places import COMMAND_LINE, Place, shown
 from sslkit.recipe.schema import Recipe
 from sslkit.recipe.typed import build
 from sslkit.recipe.write import plain, plain_recipe
-
-FREE_TO_DIFFER = ("name", "seed", "closing", "expect")
-"""Keys of a recipe that make no arm: they change nothing that is learned or measured."""
 
 
 @dataclass(frozen=True)
@@ -249,8 +247,12 @@ class _Reader:
         place = self.document.place(cell.at)
         with place.told():
             check_folder_name("the name of an arm", arm.name)
-        if arm.name in (other.name for other in found):
-            raise place.error(f"there are two arms of the name '{arm.name}'\n  rename one of them")
+        same = [other.name for other in found if other.name.casefold() == arm.name.casefold()]
+        if same:
+            raise place.error(
+                f"there are two arms of the name '{arm.name}' (the other is '{same[0]}'; capitals do not tell"
+                " folders apart everywhere)\n  rename one of them"
+            )
         if not arm.differs_in:
             raise place.error(
                 f"the arm '{arm.name}' changes nothing: its recipe is the baseline's"
@@ -282,7 +284,7 @@ def _on_command_line(overrides: Sequence[str]) -> str:
 
 def _differing(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
     """Dotted keys in which two arms differ, with both values; a section of another name as its name alone."""
-    keys = [key for key in differences(a, b) if key.split(".")[0] not in FREE_TO_DIFFER]
+    keys = [key for key in differences(a, b) if has_effect(key)]
     first, second = plain_recipe(a), plain_recipe(b)
     return {key: (_at(first, key), _at(second, key)) for key in keys}
 
@@ -318,6 +320,8 @@ def as_yaml(study: Study) -> str:
     values = {f.name: plain(getattr(section, f.name)) for f in fields(section)}
     values["base"] = str(beside.resolve()) if beside.is_file() else section.base
     values["overrides"] |= _by_key(words)
+    if study.baseline.recipe.data.root is not None:
+        values["overrides"]["data.root"] = study.baseline.recipe.data.root  # counted from the current folder
     if study.baseline.recipe.plugins:
         values["overrides"]["plugins"] = study.baseline.recipe.plugins  # also those of --plugin
     values["arms"] = {name: _overruled(changes, words, here) for name, changes in values["arms"].items()}

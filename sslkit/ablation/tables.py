@@ -110,7 +110,8 @@ def _cost_row(arm: ArmResult) -> tuple[str, ...]:
 
 
 def minded(result: StudyResult) -> Iterator[str]:
-    """Runs that failed, or of which the doctor's last word was not that they are well, in its words."""
+    """What makes numbers hard to compare; then runs that failed, or that the doctor did not leave healthy."""
+    yield from result.warnings
     for arm in result.arms:
         told: dict[str, list[int]] = {}
         for each in arm.tries:

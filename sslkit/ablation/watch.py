@@ -79,7 +79,10 @@ class Watch:
     def look(self) -> None:
         """Bring everything up to date."""
         record, told = self.directory.read_record(), _read(self.places.told(self.name))
-        self.status = self._status(told.get("status"), record.get("status"))
+        said = told.get("status")
+        if said != "failed" and self.has_ended and not self.directory.record.is_file():
+            said = None  # its directory was removed, so that it runs again
+        self.status = self._status(said, record.get("status"))
         self.error = str((told or record).get("error") or "").partition("\n")[0]
         if self.status == "stopped" and told.get("status") != "stopped":  # it had no time to say so
             self.error = self.how_ended

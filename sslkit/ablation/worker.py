@@ -5,10 +5,8 @@ for each other.
 """
 
 import ctypes
-import fcntl
 import json
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -19,7 +17,7 @@ from pathlib import Path
 
 from sslkit.ablation.places import Places
 from sslkit.errors import SslkitError
-from sslkit.train.rundir import RunDirectory, now, write_aside
+from sslkit.train.rundir import RunDirectory, next_free, now, write_aside
 
 PR_SET_PDEATHSIG = 1
 """Linux: the signal that a process gets when its parent dies (prctl(2))."""
@@ -45,6 +43,8 @@ def end_with(parent: int) -> None:
 @contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
     """Wait for another process of the same run, which may still be saving."""
+    import fcntl
+
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -56,8 +56,8 @@ def work(places: Places, name: str) -> int:
 
     directory = RunDirectory(places.run(name))
     resume = directory.holds_a_run
-    if directory.path.exists() and not resume:
-        shutil.rmtree(directory.path)  # killed before it had written anything
+    if directory.path.exists() and not resume:  # killed before it had written its recipe
+        directory.path.rename(next_free(directory.path.with_name(f"{name}.unfinished")))
     _tell(places, name, "running")
     plugins = json.loads(places.plugins.read_text("utf-8"))
     try:

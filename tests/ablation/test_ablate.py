@@ -1,7 +1,9 @@
 """The door and the command: what a person types, what is refused, what is written."""
 
+import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from typer.testing import CliRunner
 from sslkit.ablate import build_executor, save, told_plan
 from sslkit.ablation.places import Places
 from sslkit.ablation.result import read_result
-from sslkit.ablation.study import read_study
+from sslkit.ablation.running import alone, write_recipes
+from sslkit.ablation.study import as_yaml, read_study
 from sslkit.ablation.words import read_options, read_seeds
 from sslkit.cli import app
 from sslkit.core.executor import Resources
@@ -109,9 +112,100 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
 
 
-def test_the_saved_study_runs_again_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sslkit.ablation.study import as_yaml
+def test_a_users_study_file_is_not_written_over(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    text = study.read_text()
+    code, output = lines_of(tmp_path, str(study), "--out", str(tmp_path))
+    assert code == 2
+    assert "holds other files already" in output
+    assert study.read_text() == text
 
+
+def hand_made(folder: Path, study: Path) -> Places:
+    """The directory of a study whose runs are all finished."""
+    places = Places(folder)
+    found = read_study(study)
+    with alone(places):
+        write_recipes(found, places)
+        places.study.write_text(as_yaml(found))
+    for arm in found.arms:
+        for seed in found.seeds:
+            evals = {0: {"top1_k3": 0.1}, 40: {"top1_k3": 0.5}}
+            write_run(places.run(f"{arm.name}-{seed}"), evals=evals, seed=seed)
+            shutil.copy(places.recipe(f"{arm.name}-{seed}"), places.run(f"{arm.name}-{seed}") / "recipe.yaml")
+    return places
+
+
+def test_a_finished_study_is_only_told_again(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    hand_made(tmp_path / "out", study)
+    code, output = lines_of(tmp_path, str(study), "--out", str(tmp_path / "out"))
+    assert code == 0, output
+    assert "not known from 1 seed" in output
+
+
+def test_another_study_at_the_same_place_is_refused(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    places = hand_made(tmp_path / "out", study)
+    kept = places.study.read_text()
+    study.write_text(study.read_text().replace("name: small", "name: other"))
+    code, output = lines_of(tmp_path, str(study), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "holds another study: its 'name' is small, not other" in output
+    assert places.study.read_text() == kept
+
+
+def test_a_metric_that_no_run_has_is_told_also_of_a_finished_study(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    hand_made(tmp_path / "out", study)
+    study.write_text(study.read_text().replace("top1_k3", "top1_k4"))
+    code, output = lines_of(tmp_path, str(study), "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "'knn' gives no 'top1_k4'" in output
+
+
+def test_a_run_of_another_plugin_file_is_refused(tmp_path: Path) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("KIND = 1\n")
+    study = small_study(tmp_path, ARMS, plugins=[str(plugin)])
+    places = hand_made(tmp_path / "out", study)
+    record = json.loads((places.run("sharp-0") / "run.json").read_text())
+    before = {"name": "mine.py", "sha256": hashlib.sha256(plugin.read_bytes()).hexdigest()}
+    (places.run("sharp-0") / "run.json").write_text(json.dumps({**record, "plugins": [before]}))
+    with alone(places):
+        write_recipes(read_study(study), places)
+        plugin.write_text("KIND = 2\n")
+        with pytest.raises(SslkitError, match=r"was run with another mine\.py: the file has changed"):
+            write_recipes(read_study(study), places)
+
+
+def test_a_mended_arm_that_failed_before_it_began_is_due_again(tmp_path: Path) -> None:
+    study, places = small_study(tmp_path, ARMS), Places(tmp_path / "out")
+    with alone(places):
+        write_recipes(read_study(study), places)
+        places.told("sharp-0").write_text(json.dumps({"status": "failed", "error": "no such size"}))
+        write_recipes(read_study(study), places)
+        assert places.told("sharp-0").is_file()
+        study.write_text(study.read_text().replace("0.02", "0.03"))
+        write_recipes(read_study(study), places)
+        assert not places.told("sharp-0").is_file()
+
+
+def test_a_run_that_was_removed_is_due_again(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    places = hand_made(tmp_path / "out", study)
+    places.told("sharp-0").write_text(json.dumps({"status": "finished", "error": None}))
+    shutil.rmtree(places.run("sharp-0"))
+    result = read_result(read_study(study), places)
+    assert [each.status for arm in result.arms for each in arm.tries] == ["finished", "waiting"]
+
+
+def test_an_arm_of_settings_without_effect_changes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SslkitError, match="the arm 'kept' changes nothing"):
+        read_study(small_study(tmp_path, {"kept": {"checkpoint.keep": 5, "runtime.threads": 2}}))
+
+
+def test_the_saved_study_runs_again_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = read_study(small_study(tmp_path, ARMS), ["optim.lr=0.01"])
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "again.yaml").write_text(as_yaml(found))

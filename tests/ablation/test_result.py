@@ -49,6 +49,7 @@ def hand_study(
     more: Mapping[str, Sequence[Mapping[str, object]]] | None = None,
 ) -> StudyResult:
     """A study with one value a seed at the end of each run; None: the run is not there."""
+    folder.mkdir(exist_ok=True)
     file = folder / "hand.yaml"
     file.write_text(text)
     places = Places(folder / "study")
@@ -65,9 +66,15 @@ def test_each_metric_is_measured_where_the_study_says() -> None:
     curve = [Point(0, 0, 0.0, 0.2), Point(10, 100, 1.0, 0.8), Point(40, 400, 4.0, 0.4)]
     end, best, area = (MetricSection("knn.x", measured=how) for how in ("end", "best", "area"))
     least = MetricSection("knn.x", measured="best", better="lower")
-    assert [measured(curve, m) for m in (end, best, least)] == [0.4, 0.8, 0.4]
-    assert measured(curve, area) == pytest.approx((100 * 0.5 + 300 * 0.6) / 400)
-    assert [measured(curve[:1], m) for m in (end, best, area)] == [None, None, None]
+    assert [measured(curve, m, 40) for m in (end, best, least)] == [0.4, 0.8, 0.4]
+    assert measured(curve, area, 40) == pytest.approx((100 * 0.5 + 300 * 0.6) / 400)
+    assert [measured(curve[:1], m, 40) for m in (end, best, area)] == [None, None, None]
+
+
+def test_an_end_that_is_no_number_is_not_an_earlier_one() -> None:
+    curve = [Point(0, 0, 0.0, 0.2), Point(10, 100, 1.0, 0.8)]  # at step 40 it was a NaN
+    end, best, area = (MetricSection("knn.x", measured=how) for how in ("end", "best", "area"))
+    assert [measured(curve, m, 40) for m in (end, best, area)] == [None, 0.8, None]
 
 
 def test_arms_are_paired_with_the_baseline_by_seed(tmp_path: Path) -> None:

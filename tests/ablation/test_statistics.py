@@ -102,17 +102,29 @@ def test_one_pair_has_a_mean_and_nothing_else() -> None:
     ("values", "baseline", "mean", "p"),
     [
         ([0.5, 0.7], [0.5, 0.7], 0.0, 1.0),
-        ([0.75, 1.0], [0.5, 0.75], 0.25, 0.0),
-        ([0.3, 0.4, 0.7], [0.2, 0.3, 0.6], 0.1, 0.0),  # differs in the last bit alone
+        ([0.75, 1.0], [0.5, 0.75], 0.25, None),
+        ([0.3, 0.4, 0.7], [0.2, 0.3, 0.6], 0.1, None),  # differs in the last bit alone
         ([0.1 + 0.2, 0.1 + 0.2], [0.3, 0.3], 0.0, 1.0),
     ],
 )
-def test_equal_differences_are_sure(
-    values: list[float], baseline: list[float], mean: float, p: float
+def test_equal_differences_tell_no_spread(
+    values: list[float], baseline: list[float], mean: float, p: float | None
 ) -> None:
     found = paired_difference(values, baseline)
     assert found.mean == pytest.approx(mean)
-    assert found == Difference(len(values), found.mean, 0.0, (found.mean,) * 2, (found.mean,) * 2, p)
+    assert found == Difference(len(values), found.mean, 0.0, None, None, p)
+    if p is None:
+        told = f"not known: all {len(values)} seeds differ by exactly the same, which tells no spread"
+        assert verdict(found, None, sign=1, arms=1).text == told
+
+
+def test_equal_arms_measured_on_few_images_are_rarely_told_apart() -> None:
+    """Accuracies are multiples of 1 / images, and so two differences are often the same."""
+    rng = np.random.default_rng(0)
+    studies = rng.binomial(200, 0.8, size=(1000, 2, 2)) / 200  # [studies, arms, seeds]
+    found = [paired_difference(arm.tolist(), base.tolist()) for arm, base in studies]
+    words = [verdict(d, d.p, sign=1, arms=1).word for d in found]
+    assert sum(word in ("better", "worse") for word in words) / len(words) < 0.07
 
 
 def test_opposite_differences_have_a_mean_of_exactly_0() -> None:
