@@ -84,8 +84,8 @@ def table(name: str, record: Mapping[str, Any]) -> Iterator[str]:
     paper = PAPER.get(name.partition("_")[0], {})
     baseline = record["baseline"]
     last = " paper, % |" if paper else ""
-    yield f"| arm | kNN, % | less {baseline} | 95 % (t) | p (Holm) | equal time | collapsed |{last}"
-    yield f"|---|---:|---:|---:|---:|---:|---:|{'---:|' if paper else ''}"
+    yield f"| arm | kNN, % | less {baseline} | 95 % (t) | p (Holm) | collapsed |{last}"
+    yield f"|---|---:|---:|---:|---:|---:|{'---:|' if paper else ''}"
     for arm in record["arms"]:
         cells = [*_cells(arm), *([paper.get(arm["name"], "")] if paper else [])]
         yield f"| {' | '.join(cells)} |"
@@ -93,7 +93,7 @@ def table(name: str, record: Mapping[str, Any]) -> Iterator[str]:
 
 def _cells(arm: Mapping[str, Any]) -> list[str]:
     measure = arm["measures"][0]
-    found, equal = measure["difference"], measure["equal"].get("equal_time", {}).get("mean")
+    found = measure["difference"]
     mean = "" if measure["mean"] is None else f"{100 * measure['mean']:.1f}"
     spread = "" if measure["sd"] is None else f" ± {100 * measure['sd']:.1f}"
     difference = ["", "", ""]
@@ -108,7 +108,7 @@ def _cells(arm: Mapping[str, Any]) -> list[str]:
     word = measure["verdict"] or ""
     name = f"**{arm['name']}**" if word in ("better", "worse") else arm["name"]
     collapsed = f"{arm['collapsed']} of {arm['begun']}" if arm["collapsed"] else ""
-    return [name, mean + spread, *difference, "" if equal is None else f"{100 * equal:.1f}", collapsed]
+    return [name, mean + spread, *difference, collapsed]
 
 
 # --- the picture -------------------------------------------------------------------------------------------

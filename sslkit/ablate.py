@@ -128,11 +128,15 @@ def build_executor(
     Raises:
         SslkitError: there is none of that name; it has no such key; what it needs is missing.
     """
-    cls = registry.get("executors", name)
-    given = Draft(origins={(): lambda _: COMMAND_LINE})
-    config = build(cls.Config, dict(options), (), given, label=f"the executor {name}")
+    cls, config = _executor(registry, name, options)
     built: Executor = cls(config, resources)
     return built
+
+
+def _executor(registry: Registry, name: str, options: Mapping[str, Any]) -> tuple[type[Executor], Any]:
+    cls: type[Executor] = registry.get("executors", name)
+    given = Draft(origins={(): lambda _: COMMAND_LINE})
+    return cls, build(cls.Config, dict(options), (), given, label=f"the executor {name}")
 
 
 def save(result: StudyResult) -> list[Path]:
@@ -155,6 +159,7 @@ def show(outcome: Outcome) -> None:
     print(f"\nwritten: {', '.join(map(str, outcome.written))}")
     if not result.is_complete:
         print(f"{counted(result.missing, 'run')} not over: the same command goes on where it was")
+        print(f"  what each of them printed: {result.places.jobs}/ARM-SEED.log")
     failed = sum(each.status == "failed" for arm in result.arms for each in arm.tries)
     if failed:
         print(f"{counted(failed, 'run')} failed: to try again: the same command with --retry-failed")
@@ -169,6 +174,9 @@ def told_plan(
     *,
     seeds: Sequence[int] | None = None,
     jobs: int | None = None,
+    out: str | Path | None = None,
+    executor: str = "local",
+    options: Mapping[str, Any] | None = None,
     plugins: Sequence[str] = (),
     no_plugins: Sequence[str] = (),
 ) -> Iterator[str]:
@@ -176,11 +184,14 @@ def told_plan(
 
     Args:
         jobs: runs at a time; None: one a core.
+        out, executor, options: only checked.
 
     Raises:
         SslkitError: what running it would say before it trains, or at its first evaluation.
     """
     found = read_study(study, overrides, seeds=seeds, plugins=plugins, no_plugins=no_plugins)
+    _executor(found.baseline.loaded.registry, executor, options or {})
+    _check_kept(found, Places(_directory(found, out)))
     cores = usable_cores()
     runs, at_a_time = (
         len(found.arms) * len(found.seeds),

@@ -297,6 +297,9 @@ def ablate(
             "plugins": plugin or (),
             "no_plugins": no_plugin or (),
             "jobs": jobs,
+            "out": out,
+            "executor": executor,
+            "options": read_options(option or ()),
         }
         if dry_run:
             for line in door.told_plan(study, overrides or (), **chosen):
@@ -305,9 +308,6 @@ def ablate(
         outcome = door.ablate(
             study,
             overrides or (),
-            out=out,
-            executor=executor,
-            options=read_options(option or ()),
             retry_failed=retry_failed,
             file=sys.stderr if as_json else None,
             **chosen,

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,7 +12,7 @@ import torch
 from sslkit.ablation.live import clock
 from sslkit.ablation.study import Arm, Study
 from sslkit.core.evaluator import Subject
-from sslkit.errors import RecipeError, indented, nearest
+from sslkit.errors import RecipeError, SslkitError, indented, nearest
 from sslkit.recipe.load import Loaded
 from sslkit.session import Session, prepare
 from sslkit.train.distributed import process_group
@@ -60,7 +61,7 @@ def costs(study: Study, threads: int) -> Iterator[Cost]:
     try:
         for arm in study.arms:
             torch.set_num_threads(arm.recipe.runtime.threads or threads)
-            with process_group(arm.recipe.runtime) as place, TemporaryDirectory() as folder:
+            with _named(arm), process_group(arm.recipe.runtime) as place, TemporaryDirectory() as folder:
                 session = prepare(_short(arm), place, StopRequest())
                 session.directory = RunDirectory(Path(folder))
                 if arm is study.baseline:
@@ -68,6 +69,15 @@ def costs(study: Study, threads: int) -> Iterator[Cost]:
                 yield _cost(arm, session, evaluation_seconds)
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _named(arm: Arm) -> Iterator[None]:
+    """Errors for the user that are raised within name the arm."""
+    try:
+        yield
+    except SslkitError as error:
+        raise type(error)(f"arm {arm.name}: {error}") from error
 
 
 def _short(arm: Arm) -> Loaded:

@@ -85,6 +85,27 @@ def test_a_dry_run_tells_arms_differences_and_time_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_dry_run_checks_all_that_a_run_would_be_given(tmp_path: Path) -> None:
+    study = str(small_study(tmp_path, ARMS))
+    wrong = {
+        ("--executor", "slurmm"): "did you mean 'slurm'",
+        ("--option", "thread=2"): "did you mean 'threads'",
+        ("--out", study): "is a file",
+    }
+    for words, told in wrong.items():
+        code, output = lines_of(tmp_path, study, "--dry-run", *words)
+        assert code == 2
+        assert told in output
+
+
+def test_an_arm_that_cannot_run_is_named_in_a_dry_run(tmp_path: Path) -> None:
+    code, output = lines_of(
+        tmp_path, str(small_study(tmp_path, {"huge": {"optim.batch_size": 500}})), "--dry-run"
+    )
+    assert code == 2
+    assert "error: arm huge: " in output
+
+
 def test_a_metric_that_the_evaluator_does_not_give_is_told_before_anything_runs(tmp_path: Path) -> None:
     study = small_study(tmp_path, ARMS)
     study.write_text(study.read_text().replace("top1_k3", "top1_k4"))
