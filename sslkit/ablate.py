@@ -46,6 +46,7 @@ def ablate(
     *,
     out: str | Path | None = None,
     seeds: Sequence[int] | None = None,
+    metrics: Sequence[str] = (),
     executor: str = "local",
     options: Mapping[str, Any] | None = None,
     jobs: int | None = None,
@@ -61,6 +62,7 @@ def ablate(
         overrides: words for all arms, such as "data.root=DIR".
         out: the study's directory, a new one or one that was begun; by default `studies/<name>`.
         seeds: instead of the file's.
+        metrics: EVALUATOR.METRIC words instead of the file's.
         executor: who runs it: local, ray, slurm, or a plugin's.
         options: the executor's keys.
         jobs: most runs at a time; None: as the executor thinks fit.
@@ -72,7 +74,7 @@ def ablate(
         SslkitError: the study is not right; its directory holds something else, or runs of other recipes; the
             executor cannot run; a metric is not measured.
     """
-    found = read_study(study, overrides, seeds=seeds, plugins=plugins, no_plugins=no_plugins)
+    found = read_study(study, overrides, seeds=seeds, metrics=metrics, plugins=plugins, no_plugins=no_plugins)
     places = Places(_directory(found, out))
     with alone(places):
         resources = Resources(jobs, places.jobs / executor)
@@ -80,13 +82,16 @@ def ablate(
         _check_kept(found, places)
         write_recipes(found, places)
         write_aside(places.study, as_yaml(found))
+        shown = Shown(found.metrics[0].name, file)
+        for note in found.baseline.loaded.notes:
+            shown.say(f"  note      {note}")
         code = carry_out(
             found,
             places,
             by,
             retry_failed=retry_failed,
             no_plugins=no_plugins,
-            shown=Shown(found.metrics[0].name, file),
+            shown=shown,
         )
         result = read_result(found, places)
         return Outcome(result, tuple(save(result)), code or _exit_code(result))
@@ -173,6 +178,7 @@ def told_plan(
     overrides: Sequence[str] = (),
     *,
     seeds: Sequence[int] | None = None,
+    metrics: Sequence[str] = (),
     jobs: int | None = None,
     out: str | Path | None = None,
     executor: str = "local",
@@ -189,7 +195,7 @@ def told_plan(
     Raises:
         SslkitError: what running it would say before it trains, or at its first evaluation.
     """
-    found = read_study(study, overrides, seeds=seeds, plugins=plugins, no_plugins=no_plugins)
+    found = read_study(study, overrides, seeds=seeds, metrics=metrics, plugins=plugins, no_plugins=no_plugins)
     _executor(found.baseline.loaded.registry, executor, options or {})
     _check_kept(found, Places(_directory(found, out)))
     cores = usable_cores()
@@ -202,6 +208,7 @@ def told_plan(
     yield f"  base      {found.section.base}, variant {found.baseline.loaded.variant or 'none'}"
     yield f"  compared  {'; '.join(map(metric_words, found.metrics))}"
     yield f"  seeds     {', '.join(map(str, found.seeds))}"
+    yield from (f"  note      {note}" for note in found.baseline.loaded.notes)
     yield f"  baseline  {found.baseline.name}"
     yield from (f"  arm       {line}" for line in changes(found).lines)
     total = 0.0

@@ -263,6 +263,10 @@ def ablate(
     seeds: Annotated[
         str | None, typer.Option(metavar="SEEDS", help="Instead of the file's: 0,1,2 or 0-4.")
     ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="EVALUATOR.KEY", help="A metric, instead of the file's. Repeatable."),
+    ] = None,
     jobs: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Most runs at a time; default: the executor's choice."),
@@ -294,6 +298,7 @@ def ablate(
 
         chosen: dict[str, Any] = {
             "seeds": None if seeds is None else read_seeds(seeds),
+            "metrics": metric or (),
             "plugins": plugin or (),
             "no_plugins": no_plugin or (),
             "jobs": jobs,

@@ -125,5 +125,6 @@ def check_metrics(study: Study, found: Sequence[str]) -> None:
         if metric.name not in found:
             raise RecipeError(
                 f"{study.file}: there is no metric '{metric.name}'{nearest(metric.name, found)}"
-                + indented(f"the evaluators give: {', '.join(sorted(found))}")
+                + indented(f"the evaluators give: {', '.join(sorted(found)) or 'nothing on these data'}")
+                + indented("to compare by another: --metric EVALUATOR.METRIC, or the study's metrics")
             )

@@ -90,6 +90,7 @@ def read_study(
     overrides: Sequence[str] = (),
     *,
     seeds: Sequence[int] | None = None,
+    metrics: Sequence[str] = (),
     plugins: Sequence[str] = (),
     no_plugins: Sequence[str] = (),
 ) -> Study:
@@ -99,6 +100,7 @@ def read_study(
         study: a file, or the name of a packed study such as "temperature".
         overrides: `key=value` words for all arms, such as "data.root=DIR".
         seeds: instead of the file's.
+        metrics: EVALUATOR.METRIC words instead of the file's; each measured at the end.
         plugins, no_plugins: as for a run.
 
     Raises:
@@ -115,9 +117,12 @@ def read_study(
         with COMMAND_LINE.told():
             check_seeds(seeds)
         section.seeds = [*seeds]
+    if metrics:
+        with COMMAND_LINE.told():
+            section.metrics = [MetricSection(name) for name in dict.fromkeys(metrics)]
     reader = _Reader(document, section, file, tuple(overrides), tuple(plugins), tuple(no_plugins))
     arms = tuple(reader.arms())
-    _check_metrics(section, arms, document)
+    _check_metrics(section, arms, document if not metrics else None)
     return Study(section, arms, file, tuple(overrides))
 
 
@@ -249,10 +254,9 @@ class _Reader:
             check_folder_name("the name of an arm", arm.name)
         same = [other.name for other in found if other.name.casefold() == arm.name.casefold()]
         if same:
-            raise place.error(
-                f"there are two arms of the name '{arm.name}' (the other is '{same[0]}'; capitals do not tell"
-                " folders apart everywhere)\n  rename one of them"
-            )
+            capitals = ", which a folder's name does not everywhere tell apart" if same[0] != arm.name else ""
+            names = f"of the name '{arm.name}'" if not capitals else f"'{same[0]}' and '{arm.name}'"
+            raise place.error(f"there are two arms {names}{capitals}\n  rename one of them")
         if not arm.differs_in:
             raise place.error(
                 f"the arm '{arm.name}' changes nothing: its recipe is the baseline's"
@@ -295,17 +299,19 @@ def _at(tree: Any, key: str) -> Any:
     return tree
 
 
-def _check_metrics(section: StudySection, arms: Sequence[Arm], document: Document) -> None:
+def _check_metrics(section: StudySection, arms: Sequence[Arm], document: Document | None) -> None:
+    """`document`: where the metrics are written; None: on the command line."""
     for i, metric in enumerate(section.metrics):
         evaluator = metric.name.partition(".")[0]
         for arm in arms:
             asked = arm.recipe.eval.evaluators
             if evaluator not in asked:
                 known = ", ".join(f"{name}.METRIC" for name in asked) or "none"
-                raise document.place(("metrics", i, "name")).error(
+                place = COMMAND_LINE if document is None else document.place(("metrics", i, "name"))
+                raise place.error(
                     f"the metric '{metric.name}' is of an evaluator that the arm '{arm.name}' does not ask"
                     f"{nearest(evaluator, asked)}\n  valid: {known};"
-                    " to ask another: overrides: {eval.evaluators.NAME: {}}"
+                    " to ask another: eval.evaluators.NAME={} on the command line, or as an override"
                 )
 
 

@@ -113,6 +113,18 @@ def test_a_metric_that_the_evaluator_does_not_give_is_told_before_anything_runs(
         list(told_plan(study))
 
 
+def test_metrics_of_the_command_line_take_the_place_of_the_files(tmp_path: Path) -> None:
+    study = small_study(tmp_path, ARMS)
+    assert [m.name for m in read_study(study, metrics=["knn.top5_k3"]).metrics] == ["knn.top5_k3"]
+    code, output = lines_of(tmp_path, str(study), "--dry-run", "--metric", "health.rankme")
+    assert code == 2
+    assert (
+        "'health.rankme' is of an evaluator that the arm 'baseline' does not ask (given on the comm" in output
+    )
+    words = ["eval.evaluators.health={}"]
+    assert read_study(study, words, metrics=["health.rankme"]).metrics[0].measured == "end"
+
+
 def test_errors_of_the_study_are_one_message_and_exit_code_2(tmp_path: Path) -> None:
     study = small_study(tmp_path, {"same": {}})
     code, output = lines_of(tmp_path, str(study))

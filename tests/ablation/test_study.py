@@ -214,6 +214,12 @@ WRONG = [
     ("sharp: {", "a/b: {", 7, "the name of an arm is 'a/b', but must be a word that can name a folder"),
     ("sharp: {", ".a: {", 7, "the name of an arm is '.a', but must be a word that can name a folder"),
     ("sharp: {", "baseline: {", 7, "there are two arms of the name 'baseline'\n  rename one of them"),
+    (
+        "sharp: {",
+        "Baseline: {",
+        7,
+        "there are two arms 'baseline' and 'Baseline', which a folder's name does not",
+    ),
     ("sharp: {method.teacher_temperature: 0.02}", "sharp: 3", 7, "arm sharp is 3, but must be a mapping of"),
     (
         "teacher_temperature: 0.02",
@@ -328,7 +334,10 @@ MENDED: list[tuple[str, str, Sequence[str]]] = [
     (
         "  - {name: knn.top1_k3}",
         "  - {name: kn.top1}",
-        ["did you mean 'knn'?", "valid: knn.METRIC; to ask another: overrides: {eval.evaluators.NAME: {}}"],
+        [
+            "did you mean 'knn'?",
+            "valid: knn.METRIC; to ask another: eval.evaluators.NAME={} on the command line",
+        ],
     ),
     ("augment.flip.p: 0", "eval.evaluators: {knn: null}", ["the arm 'no_flip' does not ask", "valid: none"]),
     ("sslkit_study: 1", "sslkit_study: 2", ["upgrade it: pip install"]),
