@@ -81,7 +81,7 @@ def write_recipes(study: Study, places: Places) -> None:
             name, recipe = f"{arm.name}-{seed}", recipe_of(study, arm, seed)
             directory, text = (
                 RunDirectory(places.run(name)),
-                to_yaml(recipe, header=f"{arm.name}, seed {seed}"),
+                to_yaml(recipe, header=f"{study.name}: {arm.name}, seed {seed}"),
             )
             _check_same(directory, recipe, places.folder)
             _check_plugins(directory, arm)

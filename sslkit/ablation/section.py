@@ -93,8 +93,8 @@ def _check_choice(key: str, value: str, valid: Sequence[str]) -> None:
 
 def check_folder_name(what: str, name: str) -> None:
     """Raises `RecipeError` for a name that cannot be part of a path; `what` it is the name of."""
-    if not re.fullmatch(r"[^\s/\\.<>:\"|?*][^\s/\\<>:\"|?*]{0,149}", name):
+    if not re.fullmatch(r"[^\s/\\.][^\s/\\]{0,149}", name):
         raise RecipeError(
-            f"{what} is '{name}', but must be a word that can name a folder: at most 150 letters, no space,"
-            " none of / \\ < > : \" | ? *, and no '.' at its start"
+            f"{what} is '{name}', but must be a word that can name a folder:"
+            " no space, no '/', no '.' at its start, and at most 150 letters"
         )

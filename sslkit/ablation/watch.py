@@ -80,7 +80,7 @@ class Watch:
         """Bring everything up to date."""
         record, told = self.directory.read_record(), _read(self.places.told(self.name))
         said = told.get("status")
-        if said != "failed" and self.has_ended and not self.directory.record.is_file():
+        if said in ("finished", "stopped") and self.has_ended and not self.directory.record.is_file():
             said = None  # its directory was removed, so that it runs again
         self.status = self._status(said, record.get("status"))
         self.error = str((told or record).get("error") or "").partition("\n")[0]

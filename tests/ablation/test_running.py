@@ -67,13 +67,22 @@ def test_all_arms_of_a_seed_come_before_the_next_seed(tmp_path: Path) -> None:
         ("knn.top1_k3", 4, 2, None)
     ] * 4
     job = jobs_of(study, watches)[1]
-    assert job.command == (sys.executable, "-m", "sslkit.ablation.worker", str(tmp_path / "out"), "sharp-3")
+    assert job.command == (
+        sys.executable,
+        "-P",
+        "-m",
+        "sslkit.ablation.worker",
+        str(tmp_path / "out"),
+        "sharp-3",
+    )
     assert (job.log, job.wants_gpu) == (tmp_path / "out" / "jobs" / "sharp-3.log", False)
 
 
 def test_a_run_wants_a_gpu_unless_its_recipe_says_otherwise(tmp_path: Path) -> None:
+    devices = ("auto", "cuda", "cuda:1", "mps")
     arms = {
-        device.replace(":", ""): {"runtime.device": device} for device in ("auto", "cuda", "cuda:1", "mps")
+        device.replace(":", ""): {"runtime.device": device, "optim.lr": 0.01 * (i + 1)}
+        for i, device in enumerate(devices)
     }
     study = read_study(small_study(tmp_path, arms, runtime={"device": "cpu"}))
     jobs = jobs_of(study, watches_of(study, Places(tmp_path)))
