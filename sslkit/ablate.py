@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sslkit.ablation.estimate import costs
-from sslkit.ablation.live import Shown, clock
+from sslkit.ablation.live import Shown
 from sslkit.ablation.page import write_page
 from sslkit.ablation.places import Places
 from sslkit.ablation.result import StudyResult, as_record, read_result
 from sslkit.ablation.running import alone, carry_out, write_recipes
-from sslkit.ablation.study import Study, as_yaml, read_study
+from sslkit.ablation.study import Study, as_yaml, plain_study, read_study
 from sslkit.ablation.tables import as_csv, changes, headline, metric_words, sections
 from sslkit.comparison.tables import as_markdown, print_sections
 from sslkit.core.executor import Executor, Resources
@@ -24,7 +24,7 @@ from sslkit.recipe.layers import Draft
 from sslkit.recipe.places import COMMAND_LINE
 from sslkit.recipe.typed import build
 from sslkit.train.rundir import write_aside
-from sslkit.train.wording import counted
+from sslkit.train.wording import clock, counted
 
 __all__ = ["Outcome", "ablate", "as_record", "read_study", "save", "show", "told_plan"]
 
@@ -116,7 +116,7 @@ def _check_kept(study: Study, places: Places) -> None:
     if not places.study.is_file():
         return
     kept = read_yaml(places.study.read_text("utf-8"), str(places.study)).value or {}
-    now = read_yaml(as_yaml(study), "the study").value
+    now = plain_study(study)
     for key in ("name", "base", "variant"):
         if kept.get(key) != now.get(key):
             raise RunError(
@@ -134,8 +134,7 @@ def build_executor(
         SslkitError: there is none of that name; it has no such key; what it needs is missing.
     """
     cls, config = _executor(registry, name, options)
-    built: Executor = cls(config, resources)
-    return built
+    return cls(config, resources)
 
 
 def _executor(registry: Registry, name: str, options: Mapping[str, Any]) -> tuple[type[Executor], Any]:
@@ -198,11 +197,8 @@ def told_plan(
     found = read_study(study, overrides, seeds=seeds, metrics=metrics, plugins=plugins, no_plugins=no_plugins)
     _executor(found.baseline.loaded.registry, executor, options or {})
     _check_kept(found, Places(_directory(found, out)))
-    cores = usable_cores()
-    runs, at_a_time = (
-        len(found.arms) * len(found.seeds),
-        min(jobs or cores, len(found.arms) * len(found.seeds)),
-    )
+    cores, runs = usable_cores(), len(found.arms) * len(found.seeds)
+    at_a_time = min(jobs or cores, runs)
     title = f": {found.section.title}" if found.section.title else ""
     yield f"{found.name}{title}"
     yield f"  base      {found.section.base}, variant {found.baseline.loaded.variant or 'none'}"

@@ -42,6 +42,11 @@ Plugins = Annotated[
 NoPlugins = Annotated[
     list[str] | None, typer.Option("--no-plugin", metavar="NAME", help="A plugin to leave out. Repeatable.")
 ]
+RunOut = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="The run directory; default: the next free runs/NAME."),
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in RECIPE or --out.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
@@ -89,10 +94,8 @@ def run(
     variant: Variant = None,
     plugin: Plugins = None,
     no_plugin: NoPlugins = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run directory; default: the next free runs/NAME.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RECIPE or --out.")] = False,
+    out: RunOut = None,
+    resume: Resume = False,
     start: Annotated[
         Path | None,
         typer.Option("--from", metavar="CHECKPOINT", help="Start a new run from a checkpoint of another."),
@@ -337,10 +340,8 @@ def reproduce(
     variant: Variant = None,
     plugin: Plugins = None,
     no_plugin: NoPlugins = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run directory; default: the next free runs/NAME.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RECIPE or --out.")] = False,
+    out: RunOut = None,
+    resume: Resume = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from sslkit.ablation.live import clock
 from sslkit.ablation.study import Arm, Study
 from sslkit.core.evaluator import Subject
 from sslkit.errors import RecipeError, SslkitError, indented, nearest
@@ -19,7 +18,7 @@ from sslkit.train.distributed import process_group
 from sslkit.train.loop import train
 from sslkit.train.rundir import RunDirectory
 from sslkit.train.signals import StopRequest
-from sslkit.train.wording import counted
+from sslkit.train.wording import clock, counted
 
 STEPS = 3
 """Timed, after a first one that is not."""
@@ -86,12 +85,8 @@ def _short(arm: Arm) -> Loaded:
 
 
 def _cost(arm: Arm, session: Session, evaluation_seconds: float) -> Cost:
-    schedules, every, limit = (
-        session.trainer.schedules,
-        arm.recipe.eval.every_epochs,
-        arm.recipe.runtime.max_steps,
-    )
-    steps = min(schedules.total_steps, limit or schedules.total_steps)
+    schedules, every = session.trainer.schedules, arm.recipe.eval.every_epochs
+    steps = min(schedules.total_steps, arm.recipe.runtime.max_steps or schedules.total_steps)
     between = 0 if every is None else (steps - 1) // (every * schedules.steps_per_epoch)
     return Cost(arm.name, _step_seconds(session), steps, evaluation_seconds, 2 + between)
 

@@ -7,8 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
 from sslkit.ablation.watch import Watch
-from sslkit.train.wording import clock as clock
-from sslkit.train.wording import printable
+from sslkit.train.wording import clock, printable
 
 if TYPE_CHECKING:
     from rich.live import Live

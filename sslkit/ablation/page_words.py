@@ -7,7 +7,6 @@ from shlex import quote
 from typing import Any
 from urllib.parse import quote as url_quoted
 
-from sslkit.ablation.live import clock
 from sslkit.ablation.page_forest import marks
 from sslkit.ablation.result import ArmResult, StudyResult, Try
 from sslkit.ablation.study import Study, as_yaml
@@ -16,7 +15,7 @@ from sslkit.comparison.reading import Run
 from sslkit.recipe.load import packed_studies
 from sslkit.report.page_sections import environment, environment_short
 from sslkit.train.rundir import RunDirectory
-from sslkit.train.wording import counted
+from sslkit.train.wording import clock, counted
 
 
 def opening(result: StudyResult) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from statistics import fmean
 from typing import Any
 
 from sslkit.ablation.places import Places
+from sslkit.ablation.section import MetricSection
 from sslkit.ablation.statistics import Difference, Verdict, holm, paired_difference, verdict
-from sslkit.ablation.study import Arm, MetricSection, Study
+from sslkit.ablation.study import Arm, Study
 from sslkit.ablation.watch import Status, Watch
 from sslkit.comparison.groups import Group, Spread
 from sslkit.comparison.reading import Point, Run, read_run
@@ -16,7 +17,6 @@ from sslkit.comparison.result import Budget, Comparison
 from sslkit.comparison.settings import differences, settings_of
 from sslkit.core.diagnosis import COLLAPSES
 from sslkit.errors import SslkitError
-from sslkit.train.trackers import read_records
 
 EQUAL = ("equal_images", "equal_time")
 HEALTHY = ("", "healthy", "not learning yet")
@@ -165,18 +165,8 @@ def _try(study: Study, places: Places, arm: Arm, seed: int) -> Try:
             run = read_run(watch.directory.path)
         except SslkitError as error:
             return Try(seed, "failed", str(error).partition("\n")[0], Health(), None)
-    return Try(seed, watch.status, watch.error, _health(watch), run)
-
-
-def _health(watch: Watch) -> Health:
-    if not watch.directory.metrics.is_file():
-        return Health()
-    last = None
-    for record in read_records(watch.directory.metrics):
-        last = record if record["kind"] == "health" else last
-    if last is None:
-        return Health()
-    return Health(last["verdict"], last.get("cause") or "", last.get("advice") or "")
+    health = Health(watch.verdict, watch.cause, watch.advice)
+    return Try(seed, watch.status, watch.error, health, run)
 
 
 def _group(name: str, tries: Sequence[Try]) -> Group | None:

@@ -15,7 +15,7 @@ from sslkit.ablation.watch import Watch
 from sslkit.core.executor import Executor, Job
 from sslkit.errors import RunError, indented, nearest
 from sslkit.recipe.effect import has_effect
-from sslkit.recipe.load import differences, load_recipe, to_yaml
+from sslkit.recipe.load import Registries, differences, load_recipe, to_yaml
 from sslkit.recipe.schema import ExpectSection, Recipe
 from sslkit.train.rundir import RunDirectory, write_aside
 from sslkit.train.signals import stop_request
@@ -76,6 +76,7 @@ def write_recipes(study: Study, places: Places) -> None:
         RunError: a run is of another recipe; the message has the keys.
     """
     (places.folder / "recipes").mkdir(parents=True, exist_ok=True)
+    registries: Registries = {}
     for arm in study.arms:
         for seed in study.seeds:
             name, recipe = f"{arm.name}-{seed}", recipe_of(study, arm, seed)
@@ -83,7 +84,7 @@ def write_recipes(study: Study, places: Places) -> None:
                 RunDirectory(places.run(name)),
                 to_yaml(recipe, header=f"{study.name}: {arm.name}, seed {seed}"),
             )
-            _check_same(directory, recipe, places.folder)
+            _check_same(directory, recipe, places.folder, registries)
             _check_plugins(directory, arm)
             if not directory.holds_a_run and _text(places.recipe(name)) != text:
                 places.told(name).unlink(missing_ok=True)  # it failed with another recipe
@@ -106,10 +107,10 @@ def _check_plugins(directory: RunDirectory, arm: Arm) -> None:
         )
 
 
-def _check_same(directory: RunDirectory, recipe: Recipe, folder: Path) -> None:
+def _check_same(directory: RunDirectory, recipe: Recipe, folder: Path, registries: Registries) -> None:
     if not directory.holds_a_run:
         return
-    kept = load_recipe(directory.recipe).recipe
+    kept = load_recipe(directory.recipe, registries=registries).recipe
     differing = differences(kept, recipe)
     keys = [key for key in differing if has_effect(key) or key.split(".")[0] not in MAY_CHANGE]
     if keys:

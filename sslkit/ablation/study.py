@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from sslkit.ablation.grid import Cell, cells
-from sslkit.ablation.section import FORMAT, StudySection, check_folder_name, check_seeds
-from sslkit.ablation.section import MetricSection as MetricSection
+from sslkit.ablation.section import FORMAT, MetricSection, StudySection, check_folder_name, check_seeds
 from sslkit.errors import RecipeError, indented, nearest
-from sslkit.plugins import Registry, is_file
+from sslkit.plugins import is_file
 from sslkit.recipe.document import Document, write_yaml
 from sslkit.recipe.effect import has_effect
 from sslkit.recipe.layers import Change, Draft, parse_override
 from sslkit.recipe.load import (
     Loaded,
+    Registries,
     changes_at,
     differences,
     find_file,
@@ -169,7 +169,7 @@ class _Reader:
     overrides: tuple[str, ...]
     plugins: tuple[str, ...]
     no_plugins: tuple[str, ...]
-    registries: dict[tuple[str, ...], Registry] = field(default_factory=dict)
+    registries: Registries = field(default_factory=dict)
 
     def arms(self) -> Iterator[Arm]:
         self._check_variant()
@@ -316,7 +316,12 @@ def _check_metrics(section: StudySection, arms: Sequence[Arm], document: Documen
 
 
 def as_yaml(study: Study) -> str:
-    """The study as YAML that runs again from anywhere.
+    """The study as YAML that runs again from anywhere; `plain_study` has the values."""
+    return write_yaml(plain_study(study))
+
+
+def plain_study(study: Study) -> dict[str, Any]:
+    """The study as a file would hold it that runs again from anywhere.
 
     Paths are whole. The command line's words are among the overrides, and again in an arm that has a word of
     its own on the same key.
@@ -335,7 +340,7 @@ def as_yaml(study: Study) -> str:
     for points in ({} if grid is None else grid["axes"]).values():
         if isinstance(points, dict):
             points |= {name: _overruled(changes, words, here) for name, changes in points.items()}
-    return write_yaml({"sslkit_study": FORMAT} | values | ({} if grid is None else {"grid": grid}))
+    return {"sslkit_study": FORMAT} | values | ({} if grid is None else {"grid": grid})
 
 
 def _by_key(changes: Iterable[Change]) -> dict[str, Any]:

@@ -5,13 +5,13 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sslkit.ablation.live import clock
-from sslkit.ablation.result import HEALTHY, ArmResult, Health, Measure, StudyResult, mean_minutes
+from sslkit.ablation.result import EQUAL, HEALTHY, ArmResult, Health, Measure, StudyResult, mean_minutes
+from sslkit.ablation.section import MetricSection
 from sslkit.ablation.statistics import Difference
-from sslkit.ablation.study import MetricSection, Study
+from sslkit.ablation.study import Study
 from sslkit.comparison.tables import Section
 from sslkit.recipe.places import shown
-from sslkit.train.wording import counted
+from sslkit.train.wording import clock, counted
 
 DECIMALS = 3
 
@@ -98,9 +98,7 @@ def cost(result: StudyResult) -> Section:
 
 def _cost_row(arm: ArmResult) -> tuple[str, ...]:
     equal, minutes = arm.measures[0].equal, mean_minutes(arm)
-    spreads = [
-        equal[moment].shown(DECIMALS) if moment in equal else "" for moment in ("equal_images", "equal_time")
-    ]
+    spreads = [equal[moment].shown(DECIMALS) if moment in equal else "" for moment in EQUAL]
     return (
         arm.name,
         *spreads,
@@ -171,10 +169,7 @@ def as_csv(result: StudyResult) -> str:
 
 def _csv_row(arm: ArmResult, measure: Measure) -> Sequence[Any]:
     spread, found = measure.spread, measure.difference
-    means = [
-        measure.equal[moment].mean if moment in measure.equal else None
-        for moment in ("equal_images", "equal_time")
-    ]
+    means = [measure.equal[moment].mean if moment in measure.equal else None for moment in EQUAL]
     verdict = None if measure.verdict is None else measure.verdict.text
     return (
         *(arm.name, measure.metric.name, measure.metric.measured, len(spread.known), spread.mean, spread.sd),

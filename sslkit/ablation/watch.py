@@ -40,7 +40,9 @@ class Watch:
     value: float | None = None
     """The metric's last value."""
     verdict: str = ""
-    """The doctor's last word."""
+    """The doctor's last word, and what it gave with it."""
+    cause: str = ""
+    advice: str = ""
     has_ended: bool = False
     """Whether its process is over in this session."""
     how_ended: str = ""
@@ -127,7 +129,8 @@ class Watch:
         """Begin again where a resume has dropped what came after its checkpoint."""
         if now.st_ino != self._file or now.st_size < self._offset:
             self._file, self._offset = now.st_ino, 0
-            self.step, self.value, self.verdict = 0, None, ""
+            self.step, self.value = 0, None
+            self.verdict = self.cause = self.advice = ""
 
     def _see(self, record: dict[str, Any]) -> None:
         kind = record.get("kind")
@@ -135,6 +138,7 @@ class Watch:
             self._see_step(record)
         elif kind == "health":
             self.verdict = record.get("verdict", "")
+            self.cause, self.advice = record.get("cause") or "", record.get("advice") or ""
         elif kind == "eval":
             evaluator, metrics = record["evaluator"], record.get("metrics", {})
             self.measured[evaluator] = list(metrics)

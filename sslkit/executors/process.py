@@ -1,6 +1,5 @@
 """A job's command as a process of the machine it is on: begun, told to save, ended, and put into words."""
 
-import importlib
 import os
 import signal
 import socket
@@ -11,8 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from sslkit.core import extras
 from sslkit.core.executor import Job
-from sslkit.errors import RunError, indented
+from sslkit.errors import RunError
 
 POLL_SECONDS = 0.1
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -117,10 +117,5 @@ def withheld(*numbers: signal.Signals) -> Iterator[None]:
 
 def required(package: str, executor: str) -> Any:
     """The package behind an executor, or what to install."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise RunError(
-            f"the executor '{executor}' needs the package {package}, which cannot be imported ({error})"
-            + indented(f'pip install "sslkit[{executor}]", or leave --executor out to run on this machine')
-        ) from error
+    advice = f'pip install "sslkit[{executor}]", or leave --executor out to run on this machine'
+    return extras.required(package, f"the executor '{executor}'", advice, RunError)

@@ -18,7 +18,16 @@ from sslkit.recipe.sections import VARIANT_KEYS, build_recipe, named_sections, r
 from sslkit.recipe.typed import convert
 from sslkit.recipe.write import differences, to_yaml
 
-__all__ = ["Loaded", "differences", "explain", "find_recipe", "load_recipe", "read_data", "to_yaml"]
+__all__ = [
+    "Loaded",
+    "Registries",
+    "differences",
+    "explain",
+    "find_recipe",
+    "load_recipe",
+    "read_data",
+    "to_yaml",
+]
 
 FORMAT = 1
 """The version of the recipe format that this sslkit reads."""
@@ -26,6 +35,8 @@ FIXED = ("sslkit", *VARIANT_KEYS)
 """Keys that only the file itself can give."""
 NO_VARIANT = "none"
 """The word for the bare file."""
+Registries = MutableMapping[tuple[str, ...], Registry]
+"""By the plugins that were asked for."""
 
 
 @dataclass
@@ -50,7 +61,7 @@ def load_recipe(
     plugins: Sequence[str] = (),
     no_plugins: Sequence[str] = (),
     layers: Sequence[Sequence[Change]] = (),
-    registries: MutableMapping[tuple[str, ...], Registry] | None = None,
+    registries: Registries | None = None,
 ) -> Loaded:
     """Load, lay the layers over each other, and type.
 

@@ -1,6 +1,5 @@
 """Who hears of a run: `metrics.jsonl` always, TensorBoard and Weights & Biases where a recipe asks."""
 
-import importlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sslkit.core import extras
 from sslkit.core.tracker import Record, Tracker
-from sslkit.errors import RecipeError, indented
+from sslkit.errors import RecipeError
 from sslkit.hookspecs import hookimpl
 
 KEPT = ("step", "eval", "health")
@@ -266,13 +266,8 @@ def _recipe(run_dir: Path) -> dict[str, Any]:
 
 def _require(package: str) -> Any:
     """The package behind a tracker, or what to install."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise RecipeError(
-            f"the tracker '{package}' needs the package {package}, which cannot be imported ({error})"
-            + indented(f"pip install 'sslkit[{package}]', or take it out of 'trackers'")
-        ) from error
+    advice = f"pip install 'sslkit[{package}]', or take it out of 'trackers'"
+    return extras.required(package, f"the tracker '{package}'", advice, RecipeError)
 
 
 @hookimpl

@@ -11,8 +11,9 @@ from hand_runs import write_run
 
 from sslkit.ablation.places import Places
 from sslkit.ablation.result import StudyResult, as_record, measured, read_result
+from sslkit.ablation.section import MetricSection
 from sslkit.ablation.statistics import paired_difference
-from sslkit.ablation.study import MetricSection, read_study
+from sslkit.ablation.study import read_study
 from sslkit.ablation.tables import as_csv, headline, sections, verdict_lines
 from sslkit.comparison.reading import Point
 from sslkit.comparison.tables import as_markdown
