@@ -19,6 +19,8 @@ ADVICE = (
     "the trajectory drifted: if you meant it, run `python tests/train/golden.py {}`, and say so in "
     "CHANGELOG.md"
 )
+ROUNDING = 1e-8
+"""Norms below this are zero by the mathematics (a bias before a batch norm): their value is the processor's."""
 MICRO_BATCHES = ("dino", "mocov2", "patch")
 """The others' losses need the whole batch: batch norm in the head, negatives of the batch, known labels."""
 
@@ -44,7 +46,7 @@ def test_three_patches_are_a_triplet() -> None:
 def test_five_steps_are_the_golden_ones(name: str) -> None:
     got, wanted = golden.run(name).as_json(), json.loads(golden.file_of(name).read_text())
     assert got["losses"] == pytest.approx(wanted["losses"], rel=1e-5), ADVICE.format(name)
-    assert got["norms"] == pytest.approx(wanted["norms"], rel=1e-6), ADVICE.format(name)
+    assert got["norms"] == pytest.approx(wanted["norms"], rel=1e-6, abs=ROUNDING), ADVICE.format(name)
 
 
 @pytest.mark.parametrize("name", MICRO_BATCHES)
