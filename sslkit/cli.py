@@ -1,19 +1,28 @@
 """The command line: parse, call, print. Each command imports what it needs, so that help answers at once."""
 
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sslkit.errors import SslkitError
+from sslkit import cli_authors
+from sslkit.command_line import (
+    AsJson,
+    Debug,
+    NoPlugins,
+    Overrides,
+    Plugins,
+    RecipeWord,
+    Resume,
+    RunOut,
+    Variant,
+    errors_told,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from sslkit.core.tracker import Record
-    from sslkit.plugins import PluginInfo
     from sslkit.run import Findings
 
 app = typer.Typer(
@@ -25,30 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RecipeWord = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A file, the name of a packed recipe, or a run directory.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe, such as optim.lr=0.001."),
-]
-Variant = Annotated[
-    str | None, typer.Option(metavar="NAME", help="A variant of the recipe; 'none' for the bare file.")
-]
-Plugins = Annotated[
-    list[str] | None, typer.Option("--plugin", metavar="FILE", help="A one-file plugin to load. Repeatable.")
-]
-NoPlugins = Annotated[
-    list[str] | None, typer.Option("--no-plugin", metavar="NAME", help="A plugin to leave out. Repeatable.")
-]
-RunOut = Annotated[
-    Path | None,
-    typer.Option("--out", metavar="DIR", help="The run directory; default: the next free runs/NAME."),
-]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in RECIPE or --out.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+cli_authors.add_to(app)
 
 
 def main() -> None:
@@ -106,7 +92,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run a recipe: train, evaluate, draw, export."""
-    with _errors_told(debug):
+    with errors_told(debug):
         import sslkit.run as door
 
         chosen: dict[str, Any] = {
@@ -165,7 +151,7 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Evaluate the backbone of a run, or one alone."""
-    with _errors_told(debug):
+    with errors_told(debug):
         from contextlib import closing
 
         from sslkit.eval.progress import Shown
@@ -182,7 +168,7 @@ def evaluate(
                 cache=not no_cache,
                 progress=shown,
             )
-        _print_json(found.as_record()) if as_json else _print_results(found)
+        print_json(found.as_record()) if as_json else _print_results(found)
 
 
 COMPARE_EXAMPLES = """Examples:
@@ -209,13 +195,13 @@ def compare(
     debug: Debug = False,
 ) -> None:
     """Compare runs: what they differ in, what they reach at equal cost, and what they took."""
-    with _errors_told(debug):
+    with errors_told(debug):
         from sslkit import compare as door
 
         comparison = door.compare(runs, metric or ())
         written = door.save(comparison, out)
         if as_json:
-            _print_json(door.as_record(comparison))
+            print_json(door.as_record(comparison))
             return
         door.show(comparison)
         typer.echo(f"\nwritten: {', '.join(map(str, written))}")
@@ -234,7 +220,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Write a run's page anew: one file that opens anywhere."""
-    with _errors_told(debug):
+    with errors_told(debug):
         from sslkit.report.page import write_page
 
         path = write_page(run)
@@ -295,7 +281,7 @@ def ablate(
     debug: Debug = False,
 ) -> None:
     """Run a study: arms x seeds, compared to a baseline with intervals. The same command again goes on."""
-    with _errors_told(debug):
+    with errors_told(debug):
         from sslkit import ablate as door
         from sslkit.ablation.words import read_options, read_seeds
 
@@ -320,7 +306,7 @@ def ablate(
             file=sys.stderr if as_json else None,
             **chosen,
         )
-        _print_json(door.as_record(outcome.result)) if as_json else door.show(outcome)
+        print_json(door.as_record(outcome.result)) if as_json else door.show(outcome)
         raise typer.Exit(outcome.exit_code)
 
 
@@ -346,7 +332,7 @@ def reproduce(
     debug: Debug = False,
 ) -> None:
     """Run a recipe, and say whether its metrics are in the bands that it states: exit code 0, or 1."""
-    with _errors_told(debug):
+    with errors_told(debug):
         from sslkit import reproduce as door
         from sslkit.train.distributed import is_first_process
 
@@ -355,22 +341,8 @@ def reproduce(
             recipe, overrides or (), plugins=plugin or (), no_plugins=no_plugin or (), **chosen
         )
         if is_first_process():
-            _print_json(found.as_record()) if as_json else typer.echo("\n".join(found.told()))
+            print_json(found.as_record()) if as_json else typer.echo("\n".join(found.told()))
         raise typer.Exit(found.exit_code)
-
-
-@app.command(epilog="Example: sslkit plugins --plugin my_method.py")
-def plugins(
-    plugin: Plugins = None, no_plugin: NoPlugins = None, as_json: AsJson = False, debug: Debug = False
-) -> None:
-    """List the plugins: what they provide, where they are from, which version."""
-    with _errors_told(debug):
-        from dataclasses import asdict
-
-        from sslkit.plugins import Registry
-
-        infos = Registry.load(plugin or (), blocked=no_plugin or ()).plugins
-        _print_json([asdict(info) for info in infos]) if as_json else _print_plugins(infos)
 
 
 RECIPE_EXAMPLES = """Examples:
@@ -393,7 +365,7 @@ def recipe(
     debug: Debug = False,
 ) -> None:
     """Show a recipe resolved, each value with its meaning."""
-    with _errors_told(debug):
+    with errors_told(debug):
         from sslkit.recipe.annotate import annotated, write_start
         from sslkit.recipe.load import load_recipe
 
@@ -410,48 +382,7 @@ def recipe(
         typer.echo(f"{out} is written. Change it, then: sslkit run {out}")
 
 
-# --- errors ------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _errors_told(debug: bool) -> Iterator[None]:
-    """What the user can mend: a message, exit code 2. Anything else: where its traceback is, exit code 1."""
-    try:
-        yield
-    except (typer.Exit, BrokenPipeError):
-        raise
-    except KeyboardInterrupt as error:
-        if str(error):
-            typer.echo(str(error), err=True)
-        raise typer.Exit(130) from None
-    except SslkitError as error:
-        typer.echo(traceback.format_exc() if debug else f"error: {error}", err=True)
-        raise typer.Exit(2) from None
-    except Exception as error:
-        typer.echo(traceback.format_exc() if debug else _unforeseen(error), err=True)
-        raise typer.Exit(1) from None
-
-
-def _unforeseen(error: Exception) -> str:
-    from tempfile import NamedTemporaryFile
-
-    with NamedTemporaryFile("w", prefix="sslkit-", suffix=".log", delete=False, encoding="utf-8") as log:
-        log.write(f"{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
-    first = str(error).partition("\n")[0]
-    return (
-        f"error: {type(error).__name__}{f': {first}' if first else ''}\n"
-        "  nobody foresaw this: a fault in sslkit or in a plugin\n"
-        f"  the traceback: {log.name} (or add --debug)"
-    )
-
-
 # --- printing ----------------------------------------------------------------------------------------------
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def _print_plan(record: "Record") -> None:
@@ -469,15 +400,6 @@ def _print_results(found: "Findings") -> None:
 
     for line in found.told(get_terminal_size((100, 24)).columns):
         typer.echo(line)
-
-
-def _print_plugins(infos: "Sequence[PluginInfo]") -> None:
-    for info in infos:
-        version = f" {info.version}" if info.version else ""
-        status = "" if info.status == "loaded" else f"  [{info.status}: {info.detail}]"
-        typer.echo(f"{info.name}{version} ({info.file or info.origin}){status}")
-        for kind, names in info.components.items():
-            typer.echo(f"  {kind:<14} {', '.join(names)}")
 
 
 if __name__ == "__main__":

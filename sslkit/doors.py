@@ -42,14 +42,17 @@ class PluginInfo:
     """Absolute path of a one-file plugin."""
     sha256: str | None = None
     """Digest of a one-file plugin's content."""
-    status: Literal["loaded", "failed", "left out", "not allowed"] = "loaded"
-    """left out: by `--no-plugin`; not allowed: SSLKIT_PLUGINS_ALLOW does not name it."""
+    status: Literal["loaded", "failed", "refused", "left out", "not allowed"] = "loaded"
+    """refused: built for another version of sslkit; left out: by `--no-plugin`; not allowed:
+    SSLKIT_PLUGINS_ALLOW does not name it."""
     components: dict[str, list[str]] = field(default_factory=dict)
     """Names that it provides, by kind."""
     detail: str = ""
     """One line on why it is not loaded."""
     traceback: str = ""
     """Where it failed, for the log."""
+    warnings: list[str] = field(default_factory=list)
+    """What it uses that is going away."""
 
 
 @dataclass
@@ -60,6 +63,8 @@ class Candidate:
     load: Callable[[], object]
     aliases: tuple[str, ...] = ()
     """Other names that the user may call it by."""
+    demands: tuple[str, ...] = ()
+    """What its package requires to be installed, as its metadata say."""
 
     def called(self, names: Iterable[str]) -> bool:
         own = {canonicalize_name(name) for name in (self.info.name, *self.aliases)}
@@ -88,7 +93,7 @@ def resolve(spec: str, base: Path | None = None) -> str:
 
 
 def built_ins() -> Iterator[Candidate]:
-    version = _version("sslkit")
+    version = installed_version("sslkit")
     for room in ROOMS:
         package = importlib.import_module(f"sslkit.{room}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
@@ -115,7 +120,8 @@ def packages() -> Iterator[Candidate]:
     for entry, owner in zip(entries, owners, strict=True):
         name = owner if owners.count(owner) == 1 else f"{owner}:{entry.name}"
         info = PluginInfo(name, entry.dist.version if entry.dist else None, "package")
-        yield Candidate(info, entry.load, (owner, entry.name))
+        demands = tuple((entry.dist.requires if entry.dist else None) or ())
+        yield Candidate(info, entry.load, (owner, entry.name), demands)
 
 
 def one_file(path: Path, source: bytes) -> Candidate:
@@ -148,7 +154,7 @@ def _check_demand(spec: str) -> None:
         raise PluginError(f"'{spec}' names no plugin{advice}") from None
     if demand.url or demand.extras or demand.marker:
         raise PluginError(f"'{spec}' is more than a name and a version range{advice}")
-    version = _version(demand.name)
+    version = installed_version(demand.name)
     if version is None:
         advice = indented(f'pip install "{spec}"')
         raise PluginError(f"the plugin '{demand.name}' is not installed{advice}")
@@ -161,7 +167,7 @@ def _check_demand(spec: str) -> None:
         raise PluginError(f"'{demand.name}' is installed, but has no entry point in group 'sslkit'")
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

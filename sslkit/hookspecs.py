@@ -1,4 +1,8 @@
-"""What a plugin may add to sslkit, and what it may watch."""
+"""What a plugin may add to sslkit, and what it may watch.
+
+A hook that is going away keeps working for one minor version of sslkit, and says so: its spec is marked
+`@_hookspec(warn_on_impl=DeprecationWarning("sslkit_old goes in 0.4: implement sslkit_new"))`.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +25,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 PROJECT = "sslkit"
 """Name of the pluggy project, and of the entry-point group."""
+
+API_VERSION = "1.0"
+"""Version of the hooks and of the classes in `sslkit.core`; docs/api_stability.md says what changes it."""
 
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a function as a plugin's answer to a hook."""

@@ -20,10 +20,30 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sslkit import hookspecs
-from sslkit.doors import Candidate, PluginInfo, built_ins, is_file, one_file, packages, resolve
+from sslkit.compatibility import RefusedError, check_api, check_demands
+from sslkit.doors import (
+    Candidate,
+    PluginInfo,
+    built_ins,
+    installed_version,
+    is_file,
+    one_file,
+    packages,
+    resolve,
+)
 from sslkit.errors import PluginError, indented, nearest
+from sslkit.hook_times import HookTimes
 
-__all__ = ["ALLOW_VARIABLE", "KINDS", "PluginInfo", "Registry", "is_file", "resolve", "saved_names"]
+__all__ = [
+    "ALLOW_VARIABLE",
+    "KINDS",
+    "Offer",
+    "PluginInfo",
+    "Registry",
+    "is_file",
+    "resolve",
+    "saved_names",
+]
 
 KINDS = {
     "methods": "method.name",
@@ -41,7 +61,9 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class _Offer:
+class Offer:
+    """A component, and the plugin that provides it."""
+
     component: Any
     info: PluginInfo
 
@@ -52,8 +74,10 @@ class Registry:
     def __init__(self) -> None:
         self.plugins: list[PluginInfo] = []
         """Every plugin that was found, loaded or not."""
+        self.hook_times = HookTimes()
+        """What the watching hooks have taken."""
         self._manager = _new_manager()
-        self._offers: dict[str, dict[str, list[_Offer]]] = {kind: defaultdict(list) for kind in KINDS}
+        self._offers: dict[str, dict[str, list[Offer]]] = {kind: defaultdict(list) for kind in KINDS}
         self._files: dict[Path, bytes] = {}
 
     @classmethod
@@ -99,7 +123,7 @@ class Registry:
         offers = self._offers[kind].get(name, [])
         if len(offers) == 1:
             return offers[0].component
-        raise PluginError(self._conflict(kind, name) if offers else self._unknown(kind, name, where))
+        raise PluginError(self.conflict(kind, name) if offers else self._unknown(kind, name, where))
 
     def names(self, kind: str) -> dict[str, str]:
         """Names of all components of a kind, sorted, each with its plugin's name."""
@@ -108,16 +132,22 @@ class Registry:
             for name, offers in sorted(self._offers[kind].items())
         }
 
+    def offers(self, kind: str) -> dict[str, list[Offer]]:
+        """All components of a kind by name, sorted; more than one under a name is a conflict."""
+        return {name: list(offers) for name, offers in sorted(self._offers[kind].items()) if offers}
+
     def notify(self, hook_name: str, **arguments: Any) -> None:
         """Call a watching hook of each plugin; one that raises is told once and hears no more."""
         caller: pluggy.HookCaller = getattr(self._manager.hook, hook_name)
         watching = {id(impl.plugin): impl.plugin for impl in reversed(caller.get_hookimpls())}
         for plugin in watching.values():
             others = [other for other in self._manager.get_plugins() if other is not plugin]
+            info = self._info_of(plugin)
             try:
-                self._manager.subset_hook_caller(hook_name, remove_plugins=others)(**arguments)
-            except Exception as error:
-                self._drop(plugin, hook_name, error)
+                with self.hook_times.measured(info.name, hook_name):
+                    self._manager.subset_hook_caller(hook_name, remove_plugins=others)(**arguments)
+            except (Exception, SystemExit) as error:
+                self._drop(plugin, info, hook_name, error)
 
     def save_files(self, run_dir: Path) -> list[Path]:
         """Write the one-file plugins, as they were loaded, to `<run>/plugins/`; returns where."""
@@ -154,16 +184,21 @@ class Registry:
     def _load(self, candidate: Candidate) -> None:
         info = candidate.info
         try:
+            check_demands(candidate.demands, installed_version(hookspecs.PROJECT))
             plugin = candidate.load()
-            components = _vet(plugin)
-            self._manager.register(plugin, name=info.file or info.name)
+            check_api(plugin)
+            components, info.warnings = _vet(plugin)
+            with warnings.catch_warnings(action="ignore"):  # told already
+                self._manager.register(plugin, name=info.file or info.name)
         except (Exception, SystemExit) as error:
             _mark_failed(info, error)
             return
+        for told in info.warnings:
+            warnings.warn(f"plugin {info.name}: {told}", FutureWarning, stacklevel=4)
         for kind, found in components.items():
             info.components[kind] = sorted(found)
             for name, component in found.items():
-                self._offers[kind][name].append(_Offer(component, info))
+                self._offers[kind][name].append(Offer(component, info))
 
     def _check_asked(self, asked: Iterable[str]) -> None:
         for spec in asked:
@@ -183,10 +218,12 @@ class Registry:
         packages = (info for info in self.plugins if info.origin == "package")
         return [info for info in packages if canonicalize_name(info.name.partition(":")[0]) == name]
 
-    def _drop(self, plugin: object, hook_name: str, error: Exception) -> None:
+    def _info_of(self, plugin: object) -> PluginInfo:
         name = self._manager.get_name(plugin)
+        return next(info for info in self.plugins if name in (info.file, info.name))
+
+    def _drop(self, plugin: object, info: PluginInfo, hook_name: str, error: BaseException) -> None:
         self._manager.unregister(plugin)
-        info = next(i for i in self.plugins if name in (i.file, i.name))
         _mark_failed(info, error)
         warnings.warn(
             f"plugin {info.name} failed in {hook_name} and hears no more of this run: {info.detail}",
@@ -196,7 +233,8 @@ class Registry:
 
     # --- messages ------------------------------------------------------------------------------------------
 
-    def _conflict(self, kind: str, name: str) -> str:
+    def conflict(self, kind: str, name: str) -> str:
+        """Which plugins provide the same name, and how to leave one out."""
         plugins = [offer.info for offer in self._offers[kind][name]]
         told = " and ".join(f"{p.name} ({p.file or p.origin})" for p in plugins)
         unique = len({p.name for p in plugins}) == len(plugins)
@@ -235,17 +273,21 @@ def _new_manager() -> pluggy.PluginManager:
     return manager
 
 
-def _vet(plugin: object) -> dict[str, dict[str, Any]]:
-    """The components of a plugin by kind; raises where its hooks or what they return cannot be used."""
+def _vet(plugin: object) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The components of a plugin by kind, and what it uses that is going away.
+
+    Raises where its hooks or what they return cannot be used.
+    """
     alone = _new_manager()
     _check_hook_names(plugin, alone)
-    alone.register(plugin)
+    with warnings.catch_warnings(record=True, action="always", category=DeprecationWarning) as caught:
+        alone.register(plugin)
     alone.check_pending()
     found = {}
     for kind in KINDS:
         for mapping in getattr(alone.hook, f"sslkit_{kind}")():
             found[kind] = _checked(kind, mapping)
-    return found
+    return found, [str(warning.message) for warning in caught]
 
 
 def _check_hook_names(plugin: object, manager: pluggy.PluginManager) -> None:
@@ -274,6 +316,9 @@ def _checked(kind: str, mapping: Any) -> dict[str, Any]:
 
 def _mark_failed(info: PluginInfo, error: BaseException) -> None:
     message = " ".join(str(error).split())  # one line
+    if isinstance(error, RefusedError):
+        info.status, info.detail = "refused", message
+        return
     info.status = "failed"
     info.detail = f"{type(error).__name__}: {message}" if message else type(error).__name__
     info.traceback = "".join(traceback.format_exception(error))

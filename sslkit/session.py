@@ -203,6 +203,7 @@ class Session:
             kept = directory.read_record()
             origin |= {key: kept[key] for key in ("started", "variant", "command") if key in kept}
             origin["resumed"] = [*kept.get("resumed", []), now()]
+            self.loaded.registry.hook_times.load(kept.get("hooks", []))
         if self.forked_from is not None:
             origin["forked_from"] = str(self.forked_from.resolve())
         directory.update_record(**origin)
@@ -415,6 +416,9 @@ class Session:
             metrics=self.evaluation.metrics,
             peak_memory_mib=memory,
         )
+        times = self.loaded.registry.hook_times
+        self.directory.update_record(hooks=times.as_records())
         self._notify("sslkit_run_finished", run_dir=self.directory.path, error=error)
+        self.directory.update_record(hooks=times.as_records())
         self.trackers.log(end_record(self, status, time.monotonic() - self.started, message))
         self.trackers.close()

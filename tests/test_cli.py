@@ -176,13 +176,26 @@ def test_plugins_says_what_there_is(tmp_path: Path) -> None:
     done = sslkit("plugins", "--plugin", "broken.py", "--no-plugin", "methods.dino", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.search(
-        r"^sslkit.augment.multicrop \S+ \(built-in\)\n  augmentations  multicrop$", done.stdout, re.M
+        r"^augmentations \(augment.name\)\n  multicrop +sslkit.augment.multicrop +\S+ +loaded +\S+:\d+$",
+        done.stdout,
+        re.M,
     )
-    assert "sslkit.methods.dino" in done.stdout
-    assert "[left out: by --no-plugin]" in done.stdout
-    assert f"broken.py ({tmp_path / 'broken.py'})\n  trackers       broken" in done.stdout
-    infos = json.loads(sslkit("plugins", "--json", cwd=tmp_path).stdout)
-    assert {"dino"} <= {name for info in infos for name in info["components"].get("methods", [])}
+    assert re.search(r"^sslkit.methods.dino \S+ \(built-in\): left out\n  by --no-plugin$", done.stdout, re.M)
+    assert re.search(rf"^  broken +broken.py +loaded +{tmp_path / 'broken.py'}:\d+$", done.stdout, re.M)
+    record = json.loads(sslkit("plugins", "--json", cwd=tmp_path).stdout)
+    assert ("methods", "dino") in {(c["kind"], c["name"]) for c in record["components"]}
+
+
+def test_plugins_show_tells_of_one_component(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    done = sslkit("plugins", "show", "broken", "--source", "--plugin", "broken.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("broken (trackers, named by trackers)\n")
+    assert "raise ZeroDivisionError" in done.stdout
+    [page] = json.loads(sslkit("plugins", "show", "methods:dino", "--json", cwd=tmp_path).stdout)
+    assert {key["name"]: key["default"] for key in page["keys"]}["out_dim"] == 65536
+    done = sslkit("plugins", "show", "dyno", cwd=tmp_path)
+    assert (done.returncode, "did you mean 'dino'?" in done.stderr) == (2, True)
 
 
 @pytest.mark.slow

@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pluggy
 import pytest
 
+from sslkit import hookspecs
 from sslkit.errors import PluginError
 from sslkit.plugins import KINDS, PluginInfo, Registry, resolve, saved_names
 
@@ -33,11 +35,14 @@ class Site:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def install(self, package: str, version: str, source: str, *, entry: str = "toy") -> None:
+    def install(
+        self, package: str, version: str, source: str, *, entry: str = "toy", requires: str = ""
+    ) -> None:
         module = package.replace("-", "_")
         write(self.folder / f"{module}.py", source)
         info = self.folder / f"{module}-{version}.dist-info"
-        write(info / "METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        needs = f"Requires-Dist: {requires}\n" if requires else ""
+        write(info / "METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n{needs}")
         write(info / "entry_points.txt", f"[sslkit]\n{entry} = {module}\n" if entry else "")
         importlib.invalidate_caches()
 
@@ -274,6 +279,74 @@ def test_a_broken_file_stops_who_asked_for_it_and_can_be_mended(tmp_path: Path) 
     assert "mended" in Registry.load([str(path)]).names("methods")
 
 
+@pytest.mark.parametrize("declared", ['"1"', '"1.0"'])
+def test_a_plugin_for_this_version_of_the_hooks_is_loaded(site: Site, declared: str) -> None:
+    package = f"toy-current-{len(declared)}"
+    site.install(package, "1", method_source("current") + f"SSLKIT_API = {declared}\n")
+    assert info(Registry.load(), package).status == "loaded"
+
+
+@pytest.mark.parametrize(
+    ("declared", "status", "told"),
+    [
+        ('"2"', "refused", "built for version 2 of sslkit's hooks, but this sslkit has 1.0: upgrade sslkit"),
+        (
+            '"1.7"',
+            "refused",
+            "built for version 1.7 of sslkit's hooks, but this sslkit has 1.0: upgrade sslkit",
+        ),
+        ('"0.9"', "refused", "take a newer release of the plugin"),
+        ("2", "failed", 'SSLKIT_API is 2, but must be a version such as "1" or "1.0"'),
+        ('"new"', "failed", "SSLKIT_API is 'new'"),
+    ],
+)
+def test_a_plugin_for_another_version_of_the_hooks_is_refused_in_one_sentence(
+    site: Site, declared: str, status: str, told: str
+) -> None:
+    package = f"toy-other-{sum(map(ord, declared))}"
+    site.install(package, "1", method_source("other") + f"SSLKIT_API = {declared}\n")
+    registry = Registry.load()
+    found = info(registry, package)
+    assert (found.status, "other" in registry.names("methods")) == (status, False)
+    assert told in found.detail
+    with pytest.raises(PluginError, match=f"{package} is asked for, but"):
+        Registry.load([package])
+
+
+@pytest.mark.parametrize(
+    ("demand", "status"),
+    [("sslkit>=0.1,<1", "loaded"), ("sslkit>=7", "refused"), ('sslkit>=7; extra == "more"', "loaded")],
+)
+def test_a_package_that_asks_for_another_sslkit_is_refused_unimported(
+    site: Site, demand: str, status: str
+) -> None:
+    package = f"toy-needs-{status}{len(demand)}"
+    site.install(package, "1", method_source("needy"), requires=demand)
+    found = info(Registry.load(), package)
+    assert found.status == status
+    assert (package.replace("-", "_") in sys.modules) == (status == "loaded")
+    if status == "refused":
+        assert found.detail.startswith("it asks for sslkit>=7, but this is sslkit ")
+
+
+def test_a_hook_that_is_going_away_still_works_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leaves = DeprecationWarning("sslkit_heard goes in 0.3: implement sslkit_run_finished")
+    spec = pluggy.HookspecMarker(hookspecs.PROJECT)(warn_on_impl=leaves)
+    monkeypatch.setattr(hookspecs, "sslkit_heard", spec(lambda text: None), raising=False)
+    heard = tmp_path / "heard"
+    body = f"    from pathlib import Path\n    Path({str(heard)!r}).write_text(text)\n"
+    source = f"{HEAD}\n@hookimpl\ndef sslkit_heard(text):\n{body}"
+    path = write(tmp_path / "old.py", source)
+    with pytest.warns(FutureWarning, match=r"plugin old.py: sslkit_heard goes in 0.3") as caught:
+        registry = Registry.load([str(path)])
+    assert len(caught) == 1
+    assert info(registry, "old.py").warnings == [str(leaves)]
+    registry.notify("sslkit_heard", text="still")
+    assert heard.read_text() == "still"
+
+
 def watcher(log: Path, *, fails: bool = False) -> str:
     fault = "    raise ValueError('cannot watch')\n" if fails else ""
     return (
@@ -293,6 +366,29 @@ def test_one_failing_watcher_is_told_once_and_the_others_go_on(tmp_path: Path) -
     registry.notify("sslkit_run_finished", **arguments)  # a second warning would be an error
     assert sorted(log.read_text().split()) == sorted([bad, *good, *good])
     assert info(registry, "bad.py").status == "failed"
+    calls = {time["plugin"]: time["calls"] for time in registry.hook_times.as_records()}
+    assert calls == {"good0.py": 2, "bad.py": 1, "good1.py": 2}
+
+
+def test_a_watcher_that_exits_does_not_end_the_run(tmp_path: Path) -> None:
+    source = f"{HEAD}\n@hookimpl\ndef sslkit_run_finished(run_dir):\n    raise SystemExit(3)\n"
+    registry = Registry.load(
+        [str(write(tmp_path / "exits.py", source))], blocked=_built_in_watchers(), allow="exits.py"
+    )
+    with pytest.warns(RuntimeWarning, match=r"exits.py failed in sslkit_run_finished.*SystemExit: 3"):
+        registry.notify("sslkit_run_finished", run_dir=tmp_path, error=None)
+
+
+def test_the_time_in_hooks_is_counted_over_the_parts_of_a_run(tmp_path: Path) -> None:
+    source = f"import time\n{HEAD}\n@hookimpl\ndef sslkit_run_finished(run_dir):\n    time.sleep(0.02)\n"
+    path = write(tmp_path / "slow.py", source)
+    registry = Registry.load([str(path)], blocked=_built_in_watchers())
+    earlier = {"plugin": "slow.py", "hook": "sslkit_run_finished", "calls": 3, "seconds": 100.0}
+    registry.hook_times.load([earlier])
+    registry.notify("sslkit_run_finished", run_dir=tmp_path, error=None)
+    [time] = registry.hook_times.as_records()
+    assert (time["plugin"], time["hook"], time["calls"]) == ("slow.py", "sslkit_run_finished", 4)
+    assert 100.02 <= time["seconds"] < 110
 
 
 def _built_in_watchers() -> list[str]:

@@ -93,9 +93,9 @@ def load_recipe(
         registries[tuple(asked)] = Registry.load(asked, blocked=no_plugins)
     registry = registries[tuple(asked)]
     notes = [
-        f"plugin {p.name} failed and is left out: {p.detail}"
+        f"plugin {p.name} {'failed' if p.status == 'failed' else 'is refused'} and is left out: {p.detail}"
         for p in registry.plugins
-        if p.status == "failed"
+        if p.status in ("failed", "refused")
     ]
     draft, sections = _defaults(), named_sections(registry)
     for layer in written:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sslkit.report.page_pictures import Gallery, gallery, picture
 from sslkit.report.page_run import Figure, Run, figures, headlines, in_short
-from sslkit.train.wording import display_name
+from sslkit.train.wording import counted, display_name
 
 TONES = {"healthy": "good", "not learning yet": "wait", "dead features": "bad"}
 """How a verdict is coloured; what is not here is bad."""
@@ -179,7 +179,7 @@ def _sections(context: Mapping[str, Any], data: Mapping[str, Any]) -> Iterator[t
 
 def environment(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """What a `run.json` says of where a run was made, in words."""
-    left_out = ("plugins", "packages", "metrics", "setup", "peak_memory_mib")
+    left_out = ("plugins", "packages", "metrics", "setup", "peak_memory_mib", "hooks")
     for key, value in record.items():
         if key not in left_out and value is not None and value != []:
             yield key.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else str(value)
@@ -195,6 +195,11 @@ def environment(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield (
             "plugins",
             ", ".join(f"{p.get('name')} {p.get('version') or p.get('sha256') or ''}" for p in foreign),
+        )
+    for time in record.get("hooks") or ():
+        yield (
+            f"{time['plugin']}, {time['hook']}",
+            f"{time['seconds']:.3g} s in {counted(time['calls'], 'call')}",
         )
 
 
