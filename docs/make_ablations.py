@@ -136,7 +136,7 @@ BELOW = (
     "Filled: better or worse after Holm's correction over the arms; hollow: no difference shown; crosses: "
     "collapsed."
 )
-MOST = 40.0
+MOST = 60.0
 """Percentage points that a panel shows at most."""
 
 
