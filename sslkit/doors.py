@@ -13,6 +13,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -67,8 +68,15 @@ class Candidate:
     """What its package requires to be installed, as its metadata say."""
 
     def called(self, names: Iterable[str]) -> bool:
-        own = {canonicalize_name(name) for name in (self.info.name, *self.aliases)}
-        return any(canonicalize_name(name) in own for name in names)
+        return any(canonicalize_name(name) in self._names() for name in names)
+
+    def allowed_by(self, patterns: Iterable[str]) -> bool:
+        """Whether one of the patterns (`sslkit-glom`, `*.py`) names it."""
+        wanted = [canonicalize_name(pattern) for pattern in patterns]
+        return any(fnmatchcase(name, pattern) for name in self._names() for pattern in wanted)
+
+    def _names(self) -> set[str]:
+        return {canonicalize_name(name) for name in (self.info.name, *self.aliases)}
 
 
 def is_file(spec: str) -> bool:

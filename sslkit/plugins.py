@@ -56,7 +56,8 @@ KINDS = {
 }
 """Kinds of component, and the key of a recipe, or the option, that names one."""
 ALLOW_VARIABLE = "SSLKIT_PLUGINS_ALLOW"
-"""Environment variable: comma-separated names of the third-party plugins that may load; unset: all."""
+"""Environment variable: comma-separated names of the third-party plugins that may load, `*` for any part
+of a name (`*.py`: one-file plugins); unset: all."""
 _log = logging.getLogger(__name__)
 
 
@@ -95,7 +96,7 @@ class Registry:
             plugins: one-file plugins (paths) and version demands (`sslkit-glom>=0.1,<1`).
             base: folder that relative paths count from; None: the current one.
             blocked: names of plugins to leave out (`--no-plugin`).
-            allow: comma-separated names of third-party plugins; None: SSLKIT_PLUGINS_ALLOW, or all.
+            allow: comma-separated names of third-party plugins, with `*`; None: SSLKIT_PLUGINS_ALLOW, or all.
 
         Raises:
             PluginError: something in `plugins` is missing, refused or broken, or `blocked` names nothing.
@@ -176,7 +177,7 @@ class Registry:
         self.plugins.append(info)
         if candidate.called(blocked):
             info.status, info.detail = "left out", "by --no-plugin"
-        elif info.origin != "built-in" and allow is not None and not candidate.called(_words(allow)):
+        elif info.origin != "built-in" and allow is not None and not candidate.allowed_by(_words(allow)):
             info.status, info.detail = "not allowed", f"{ALLOW_VARIABLE} does not name it"
         else:
             self._load(candidate)

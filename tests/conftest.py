@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """One thread a process: pytest's workers and the runs that tests start share the cores."""
+    """One thread a process: pytest's workers and the runs that tests start share the cores.
+
+    Of the plugins only files: a test that wants an installed package says so.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ["SSLKIT_PLUGINS_ALLOW"] = "*.py"
 
 
 @pytest.fixture

@@ -181,6 +181,17 @@ def test_allow_is_read_from_the_environment_and_files_go_by_name(
     assert "dino" in Registry.load().names("methods")
 
 
+def test_allow_takes_patterns(site: Site, tmp_path: Path) -> None:
+    site.install("toy-pattern", "1", method_source("of_a_package"))
+    path = str(write(tmp_path / "single.py", method_source("of_a_file")))
+    found = {"of_a_package", "of_a_file"}
+    for allow, wanted in {"*.py": {"of_a_file"}, "toy-*,*.py": found, "*": found}.items():
+        registry = Registry.load([path], allow=allow)
+        assert found & set(registry.names("methods")) == wanted, allow
+    with pytest.raises(PluginError, match="is not allowed"):
+        Registry.load([path], allow="toy_*")
+
+
 @pytest.mark.parametrize("name", ["toy-unwanted", "Toy_Unwanted", "entry"])
 def test_a_plugin_is_left_out_by_any_of_its_names(site: Site, name: str) -> None:
     site.install("toy-unwanted", "1", method_source("unwanted"), entry="entry")
