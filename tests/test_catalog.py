@@ -95,7 +95,7 @@ def test_a_component_is_shown_by_its_name_and_by_its_plugins(toy: Path, name: st
     )
     assert page.source.startswith("class Toy:")
     assert page.entry.file is not None
-    assert page.entry.file.endswith("toy.py:15")  # of the same content at several places, the first is imported
+    assert page.entry.file.endswith("toy.py:15")  # of equal files the first is imported
     assert page.recipe_key == "method.name"
     told = "\n".join(catalog.told_page(page, source=True))
     assert "width: required\n      Columns, >= 1." in told

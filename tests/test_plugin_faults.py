@@ -15,11 +15,11 @@ SHOWN = dict(re.findall(r"<!-- shown: (\w+) -->\n```text\n(.*?)```", PAGE.read_t
 PACKAGE = "sslkit-theirmethod"
 
 
-def a_file(source: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / "theirs.py").write_text(source) and None
+def a_file(source: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "theirs.py").write_text(source)
 
 
-def a_package(version: str, source: str) -> Callable[[Path], None]:
+def a_package(version: str, source: str) -> Callable[[Path], object]:
     def install(folder: Path) -> None:
         (folder / "site").mkdir()
         Site(folder / "site").install(PACKAGE, version, source, entry="theirs")
@@ -27,8 +27,8 @@ def a_package(version: str, source: str) -> Callable[[Path], None]:
     return install
 
 
-def a_recipe(text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / "recipe.yaml").write_text(f"sslkit: 1\n{text}\n") and None
+def a_recipe(text: str) -> Callable[[Path], object]:
+    return lambda folder: (folder / "recipe.yaml").write_text(f"sslkit: 1\n{text}\n")
 
 
 DEMANDING = a_recipe(f'plugins: ["{PACKAGE}>=0.1,<1"]')
@@ -40,7 +40,7 @@ def a_tiny_run(folder: Path) -> None:
 
 
 WATCHER = f"{HEAD}\n@hookimpl\ndef sslkit_step_finished(progress):\n    raise ValueError('cannot watch')\n"
-CASES: dict[str, list[Callable[[Path], None]]] = {
+CASES: dict[str, list[Callable[[Path], object]]] = {
     "missing": [DEMANDING],
     "version": [DEMANDING, a_package("1.2", method_source("theirs"))],
     "api": [a_file(method_source("theirs") + 'SSLKIT_API = "2"\n')],

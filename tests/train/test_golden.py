@@ -20,7 +20,7 @@ ADVICE = (
     "CHANGELOG.md"
 )
 ROUNDING = 1e-8
-"""Norms below this are zero by the mathematics (a bias before a batch norm): their value is the processor's."""
+"""Norms below this are zero by the mathematics (a bias before a batch norm), their value the processor's."""
 MICRO_BATCHES = ("dino", "mocov2", "patch")
 """The others' losses need the whole batch: batch norm in the head, negatives of the batch, known labels."""
 
