@@ -1,88 +1,47 @@
-"""Writes docs/reference.md: every recipe key, hook, component and command, from the code's own docstrings.
+"""Writes docs/reference.md, docs/reference/ and docs/api/ from the code's own docstrings.
 
-python docs/make_reference.py            write it
-python docs/make_reference.py --check    exit 1 if it is not what the code says
+python docs/make_reference.py            write them
+python docs/make_reference.py --check    exit 1 if they are not what the code says
 """
 
-import inspect
 import sys
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
-import typer
+import api_pages
+import reference_pages
 
-from sslkit import hookspecs
-from sslkit.cli import app
-from sslkit.plugins import KINDS, Registry
-from sslkit.recipe.explain import field_meanings
-from sslkit.recipe.schema import Recipe
-
-FILE = Path(__file__).with_name("reference.md")
-HEAD = """# Reference
-Made by `docs/make_reference.py` from the docstrings; a test holds it up to date. `sslkit recipe RECIPE` shows
-the same for one recipe, with its values.
-"""
+DOCS = Path(__file__).parent
 
 
 def main() -> None:
-    text = "\n".join([HEAD, *commands(), *recipe_keys(), *components(), *hooks()]) + "\n"
-    if "--check" not in sys.argv:
-        FILE.write_text(text, encoding="utf-8")
-    elif not FILE.is_file() or FILE.read_text(encoding="utf-8") != text:
-        sys.exit("docs/reference.md is not what the code says: run python docs/make_reference.py")
+    pages = {**reference_pages.pages(), **api_pages.pages()}
+    if "--check" in sys.argv:
+        check(pages)
+        return
+    for old in extra(pages):
+        old.unlink()
+    for name, text in pages.items():
+        path = DOCS / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
 
-def commands() -> Iterator[str]:
-    yield "## Commands"
-    group = typer.main.get_command(app)
-    for name, command in sorted(group.commands.items()):  # type: ignore[attr-defined]
-        yield f"\n### `sslkit {name}`\n{command.help}\n"
-        for parameter in command.params:
-            is_option = parameter.opts[0].startswith("-")
-            words = [*parameter.opts] if is_option else [parameter.metavar]
-            yield f"- {' '.join(f'`{word}`' for word in words)}: {parameter.help}"
+def check(pages: dict[str, str]) -> None:
+    wrong = [name for name, text in pages.items() if not is_the_same(DOCS / name, text)]
+    wrong += [path.relative_to(DOCS).as_posix() for path in extra(pages)]
+    if wrong:
+        told = ", ".join(f"docs/{name}" for name in wrong)
+        sys.exit(f"not what the code says: {told}\n  run python docs/make_reference.py")
 
 
-def recipe_keys() -> Iterator[str]:
-    yield "\n## Recipe keys"
-    yield from table(Recipe, "")
-    for f in fields(Recipe):
-        section = f.default_factory() if callable(f.default_factory) else None
-        if is_dataclass(section) and f.name not in ("method", "augment"):
-            yield f"\n### `{f.name}`\n{inspect.getdoc(type(section))}\n"
-            yield from table(type(section), f"{f.name}.")
+def is_the_same(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(encoding="utf-8") == text
 
 
-def table(config: type, prefix: str) -> Iterator[str]:
-    meanings = field_meanings(config)
-    for f in fields(config):
-        default: Any = f.default_factory() if callable(f.default_factory) else f.default
-        if is_dataclass(default) and prefix:
-            yield from table(type(default), f"{prefix}{f.name}.")
-        elif f.name != "data_config":
-            shown = "" if is_dataclass(default) or "MISSING" in repr(default) else f" (default `{default}`)"
-            yield f"- `{prefix}{f.name}`{shown}: {meanings[f.name]}"
-
-
-def components() -> Iterator[str]:
-    registry = Registry.load(allow="")
-    for kind in KINDS:
-        yield f"\n## Components: {kind}"
-        for name in sorted(registry.names(kind)):
-            component = registry.get(kind, name)
-            yield f"\n### `{name}`\n{(inspect.getdoc(component) or '').partition(chr(10))[0]}\n"
-            if hasattr(component, "Config"):
-                yield from table(component.Config, "")
-
-
-def hooks() -> Iterator[str]:
-    yield "\n## Hooks\n"
-    for name, function in inspect.getmembers(hookspecs, inspect.isfunction):
-        if name.startswith("sslkit_"):
-            signature = ", ".join(inspect.signature(function).parameters)
-            yield f"- `{name}({signature})`: {' '.join((inspect.getdoc(function) or '').split())}"
+def extra(pages: dict[str, str]) -> list[Path]:
+    """Pages in the two folders that are not made any more."""
+    there = [path for folder in ("reference", "api") for path in sorted((DOCS / folder).glob("*.md"))]
+    return [path for path in there if path.relative_to(DOCS).as_posix() not in pages]
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def test_help_comes_at_once(words: tuple[str, ...], tmp_path: Path) -> None:
 
 def test_each_command_has_help_with_an_example(tmp_path: Path) -> None:
     listed = sslkit("--help", cwd=tmp_path).stdout
-    for name in ("run", "eval", "compare", "report", "ablate", "reproduce", "plugins", "recipe"):
+    for name in (
+        "run", "eval", "compare", "report", "ablate", "reproduce", "recipe", "new", "check", "plugins"
+    ):  # fmt: skip
         assert re.search(rf"\b{name}\b", listed)
         assert f"sslkit {name}" in sslkit(name, "--help", cwd=tmp_path).stdout
 

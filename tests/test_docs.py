@@ -1,24 +1,19 @@
-"""What the docs promise is there: pages, pictures, links, recipes and commands."""
+"""What the docs promise is there: pages, pictures, links."""
 
+import os
 import re
-import shlex
-from collections.abc import Iterator
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from pages import PAGES, TOP, anchors, links, name_of
 
 from sslkit.plugins import Registry
-from sslkit.recipe.load import load_recipe, packed_recipes
 
-TOP = Path(__file__).parent.parent
-PAGES = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md"))]
 METHODS = sorted(Registry.load(allow="").names("methods"))
-CODE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)\s]+)\)")
-
-
-def name_of(page: Path) -> str:
-    return page.relative_to(TOP).as_posix()
+NETWORK = "SSLKIT_CHECK_LINKS"
+"""Environment variable: set, the links to other hosts are asked for."""
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -30,41 +25,64 @@ def test_every_method_has_a_page_with_its_picture(method: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
-    links = [link for link in LINK.findall(CODE.sub("", page.read_text())) if "://" not in link]
-    dead = [link for link in links if not _is_there(page, link)]
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    dead = [link for link in links(page) if not urlsplit(link).scheme and not is_there(page, link)]
     assert not dead
 
 
-def _is_there(page: Path, link: str) -> bool:
+def is_there(page: Path, link: str) -> bool:
     file, _, anchor = link.partition("#")
     target = (page.parent / file) if file else page
-    return target.exists() and (not anchor or anchor in _anchors(target))
+    if not target.exists() or not target.resolve().is_relative_to(TOP):
+        return False
+    return not anchor or (target.suffix == ".md" and anchor in anchors(target))
 
 
-def _anchors(page: Path) -> set[str]:
-    """GitHub's names for a page's headings."""
-    headings = re.findall(r"^#+ (.*)$", CODE.sub("", page.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+OUTSIDE = sorted({link for page in PAGES for link in links(page) if urlsplit(link).scheme})
 
 
-def _commands(page: Path) -> Iterator[list[str]]:
-    """The words after each `sslkit run`; remarks stand two blanks or more behind."""
-    for command in re.findall(r"sslkit run (\S.*)", page.read_text()):
-        yield shlex.split(re.split(r"\s{2,}|\s#|[`);,]", command)[0])
+def test_links_to_other_hosts_are_well_formed() -> None:
+    wrong = []
+    for link in OUTSIDE:
+        parts = urlsplit(link)
+        host_is_one = re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}", parts.netloc)
+        if parts.scheme != "https" or not host_is_one or re.search(r"\s", link):
+            wrong.append(link)
+    assert OUTSIDE
+    assert not wrong
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_run_in_the_docs_names_a_packed_recipe(page: Path) -> None:
-    names = [words[0].removeprefix("recipes/").removesuffix(".yaml") for words in _commands(page)]
-    unknown = [name for name in names if name not in packed_recipes() and not name.startswith("runs/")]
-    assert not unknown
+@pytest.mark.skipif(NETWORK not in os.environ, reason=f"asks other hosts only with {NETWORK}=1")
+def test_links_to_other_hosts_answer() -> None:
+    dead = [f"{link}: {told}" for link in OUTSIDE if (told := _refused(link))]
+    assert not dead
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_the_commands_of_a_methods_page_are_valid(method: str) -> None:
-    commands = list(_commands(TOP / f"docs/methods/{method}.md"))
-    assert [method, "--variant", "imagenet", "data.root=DIR"] in commands or method == "dino"
-    for recipe, *words in commands:
-        variant = words[1] if words[:1] == ["--variant"] else None
-        load_recipe(recipe, words[2:] if variant else words, variant=variant)
+def _refused(link: str) -> str:
+    """Why a link has no answer; empty where it has one."""
+    asked = urllib.request.Request(link, headers={"User-Agent": "sslkit's tests"})
+    try:
+        with urllib.request.urlopen(asked, timeout=30):
+            return ""
+    except OSError as error:
+        return str(error)
+
+
+def test_a_dead_link_would_be_found(tmp_path: Path) -> None:
+    page = TOP / "README.md"
+    assert is_there(page, "docs/methods.md#the-built-in-methods")
+    assert not is_there(page, "docs/methods.md#nothing-of-that-name")
+    assert not is_there(page, "docs/no_such_page.md")
+    assert not is_there(page, str(tmp_path))
+
+
+def test_every_page_can_be_reached_from_the_front_pages() -> None:
+    reached, waiting = set(), [TOP / "README.md", TOP / "docs/index.md"]
+    while waiting:
+        page = waiting.pop()
+        if page not in reached and page.suffix == ".md" and page.is_file():
+            reached.add(page)
+            files = [link.partition("#")[0] for link in links(page) if not urlsplit(link).scheme]
+            waiting += [(page.parent / file).resolve() for file in files if file]
+    lost = [name_of(page) for page in PAGES if page.is_relative_to(TOP / "docs") and page not in reached]
+    assert not lost

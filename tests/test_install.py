@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 from runs import make_photos, sslkit, tiny_recipe
 
 TOP = Path(__file__).parent.parent
-SIMSIAM = (TOP / "docs/methods.md").read_text().split("```python\n")[1].split("```")[0]
+SIMSIAM = (TOP / "plugins/sslkit-simsiam/src/sslkit_simsiam/__init__.py").read_text()
 PROJECT = """
 [build-system]
 requires = ["hatchling"]
@@ -70,17 +71,18 @@ def test_a_method_in_a_package_is_found_and_runs(tmp_path: Path) -> None:
     (project / "pyproject.toml").write_text(PROJECT)
     install(project, tmp_path / "site")
     path = os.pathsep.join([str(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
+    there = {"PYTHONPATH": path, "SSLKIT_PLUGINS_ALLOW": "sslkit-simsiam"}
 
     recipe = tiny_recipe(make_photos(tmp_path / "photos"), method={"name": "simsiam", "dim": 16})
     recipe["method"] = {"name": "simsiam", "dim": 16}
     recipe["plugins"] = ["sslkit-simsiam>=0.3,<1"]
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    done = sslkit("run", "recipe.yaml", "--out", "a", cwd=tmp_path, PYTHONPATH=path)
+    done = sslkit("run", "recipe.yaml", "--out", "a", cwd=tmp_path, **there)
     assert done.returncode == 0, done.stderr
     plugins = json.loads((tmp_path / "a/run.json").read_text())["plugins"]
     assert [p["version"] for p in plugins if p["name"] == "sslkit-simsiam"] == ["0.3"]
-    listed = sslkit("plugins", cwd=tmp_path, PYTHONPATH=path)
-    assert "sslkit-simsiam 0.3" in listed.stdout
+    listed = sslkit("plugins", cwd=tmp_path, **there)
+    assert re.search(r"simsiam +sslkit-simsiam +0\.3 +loaded", listed.stdout)
 
     done = sslkit("run", "recipe.yaml", "--out", "b", cwd=tmp_path)  # not installed here
     assert done.returncode == 2

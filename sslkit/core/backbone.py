@@ -29,6 +29,13 @@ class Backbone(nn.Module, ABC):
     """D, the width of the features."""
     patch_size: int | None
     """Side of a patch in pixels; None for a convolutional net."""
+    mask_token: nn.Parameter | None
+    """[D] what `tokens` puts in the place of a masked patch's embedding; None stands for zeros, the value
+    that iBOT and DINOv2 start from. A method that learns it assigns a parameter. `network` lacks it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("mask_token", None)
 
     @property
     @abstractmethod
@@ -48,8 +55,18 @@ class Backbone(nn.Module, ABC):
     def tokens(self, x: Tensor, mask: Tensor | None = None) -> Tokens:
         """Images [B, C, H, W] -> the tokens after the last norm.
 
-        `mask` bool [B, N]: patches that a mask token replaces.
+        `mask` bool [B, N]: patches that the mask token replaces; `ValueError` from a network without patches.
         """
+
+    def features_and_tokens(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tokens]:
+        """What `forward` and `tokens` give of images [B, C, H, W], [B, D] and tokens, in one pass.
+
+        `mask` as in `tokens`, for both. To be overridden where `forward` gives neither CLS nor, without one,
+        the mean of the patches.
+        """
+        tokens = self.tokens(x, mask)
+        has_cls = tokens.prefix.shape[1] > 0
+        return tokens.prefix[:, 0] if has_cls else tokens.patches.mean(1), tokens
 
     @abstractmethod
     def layers(self, x: Tensor, n: int) -> list[Tokens]:

@@ -15,6 +15,7 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import PIL
@@ -116,6 +117,11 @@ class ScenesConfig:
     """Identities of each class (of eight) kept out of `train` and `val` for the split `unseen`; 0 to 7."""
     scenes_seed: int = 0
     """Seed of everything random in the scenes, apart from the run's own seed; at least 0."""
+
+    @classmethod
+    def for_checks(cls) -> Self:
+        """Drawn in a moment."""
+        return cls(count=24, eval_count=8, image_size=32)
 
 
 @dataclass(frozen=True)

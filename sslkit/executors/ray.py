@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sslkit.core.executor import Executor, Job, Resources
 from sslkit.errors import RecipeError, RunError, indented
@@ -52,6 +52,11 @@ class RayConfig:
     none. A part, such as 0.5, lets runs share one."""
     retries: int = 3
     """How often a run goes on elsewhere after its node or Ray's process was lost, >= 0."""
+
+    @classmethod
+    def for_checks(cls) -> Self:
+        """On a cluster of its own, on this machine."""
+        return cls(address="local")
 
     def __post_init__(self) -> None:
         if self.cpus <= 0:

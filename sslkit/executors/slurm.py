@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from sslkit.core.executor import Executor, Job, Resources
 from sslkit.errors import RecipeError, RunError, indented
@@ -58,6 +58,11 @@ class SlurmConfig:
     """Lines of shell before a run, such as `module load cuda`."""
     additional: dict[str, Any] = field(default_factory=dict)
     """Any other option of sbatch, by its long name."""
+
+    @classmethod
+    def for_checks(cls) -> Self:
+        """Without a cluster."""
+        return cls(cluster="local", cpus=1)
 
     def __post_init__(self) -> None:
         for name, least in {"minutes": 1, "notice_seconds": 1, "requeues": 0, "cpus": 1, "gpus": 0}.items():

@@ -5,6 +5,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -40,6 +41,11 @@ class MoCoV2Config:
     shuffle_groups: int = 8
     """The key encoder takes its batch in so many random groups, >= 1, so that the batch norms of a
     convolutional net cannot give the partner away (the paper: 8 GPUs); networks without are left whole."""
+
+    @classmethod
+    def for_checks(cls) -> Self:
+        """Small enough for the conformance kit."""
+        return cls(hidden_dim=32, out_dim=16, queue_size=64, shuffle_groups=2)
 
     def __post_init__(self) -> None:
         widths = dict.fromkeys(("hidden_dim", "out_dim", "queue_size", "shuffle_groups"), WIDTH)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import nn
@@ -40,6 +41,11 @@ class MoCoV3Config:
     freeze_patch_projection: bool = True
     """Keep a ViT's patch projection at its random start, which the paper finds steadier; networks without
     one have nothing to freeze."""
+
+    @classmethod
+    def for_checks(cls) -> Self:
+        """Small enough for the conformance kit."""
+        return cls(hidden_dim=32, out_dim=16)
 
     def __post_init__(self) -> None:
         widths = dict.fromkeys(("hidden_dim", "out_dim", "projector_layers"), WIDTH)

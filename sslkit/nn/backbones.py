@@ -29,10 +29,6 @@ RESERVED = {
 class TimmBackbone(Backbone):
     """A timm network without its classifier; features are pooled as the network does (`global_pool`)."""
 
-    mask_token: nn.Parameter | None
-    """[D] what `tokens` puts in the place of a masked patch's embedding; None stands for zeros, the value
-    that iBOT and DINOv2 start from. A method that learns it assigns a parameter."""
-
     def __init__(self, network: nn.Module, name: str, args: Mapping[str, Any]) -> None:
         """Wrap a network.
 
@@ -47,7 +43,6 @@ class TimmBackbone(Backbone):
         widths: Any = network
         self.embed_dim = int(getattr(network, "head_hidden_size", None) or widths.num_features)
         self.patch_size = _patch_size(network)
-        self.register_parameter("mask_token", None)
 
     @property
     def network(self) -> nn.Module:
@@ -62,10 +57,12 @@ class TimmBackbone(Backbone):
         return self._network(x)  # type: ignore[no-any-return]
 
     def tokens(self, x: Tensor, mask: Tensor | None = None) -> Tokens:
-        self._check_size(*x.shape[-2:])
+        return self._as_tokens(self._last(x, mask), x)
+
+    def features_and_tokens(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tokens]:
         network: Any = self._network
-        with self._masked(mask):
-            return self._as_tokens(network.forward_features(x), x)
+        last = self._last(x, mask)
+        return network.forward_head(last), self._as_tokens(last, x)
 
     def layers(self, x: Tensor, n: int) -> list[Tokens]:
         self._check_size(*x.shape[-2:])
@@ -86,6 +83,13 @@ class TimmBackbone(Backbone):
         row = capture.cls_row()  # [B, heads, P + N]
         prefix, patches = tokens.prefix.shape[1], tokens.patches.shape[1]
         return row[..., prefix:] if row is not None and row.shape[-1] == prefix + patches else None
+
+    def _last(self, x: Tensor, mask: Tensor | None) -> Any:
+        """What the network gives before it pools, in its own shape."""
+        self._check_size(*x.shape[-2:])
+        network: Any = self._network
+        with self._masked(mask):
+            return network.forward_features(x)
 
     def _as_tokens(self, output: Any, x: Tensor) -> Tokens:
         if isinstance(output, tuple):  # a map and its prefix

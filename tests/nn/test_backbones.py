@@ -51,6 +51,9 @@ def test_every_kind_of_network(name: str, args: dict[str, Any], size: int) -> No
             x = images(side)
             features, tokens = net(x), net.tokens(x)
             assert features.shape == (2, net.embed_dim)
+            at_once, same = net.features_and_tokens(x)
+            assert torch.equal(at_once, features)
+            assert torch.equal(same.patches, tokens.patches)
             assert tokens.patches.shape == (2, tokens.grid[0] * tokens.grid[1], net.embed_dim)
             assert tokens.prefix.shape[::2] == (2, net.embed_dim)
             by_cls = getattr(net.network, "global_pool", "avg") == "token"
@@ -128,10 +131,25 @@ def test_masked_patches_are_not_seen(args: dict[str, Any]) -> None:
         assert not torch.equal(net.tokens(one).prefix, net.tokens(other).prefix)
         masked = net.tokens(one, mask)
         assert torch.equal(masked.prefix, net.tokens(other, mask).prefix)
+        features, tokens = net.features_and_tokens(one, mask)
+        assert torch.equal(features, masked.prefix[:, 0])
+        assert torch.equal(tokens.patches, masked.patches)
         assert torch.equal(net.tokens(one, ~mask & False).patches, net.tokens(one).patches)
         net.mask_token = nn.Parameter(torch.full((24,), 3.0))
         assert not torch.equal(net.tokens(one, mask).prefix, masked.prefix)
     assert not net.network.get_submodule("patch_embed")._forward_hooks
+
+
+def test_a_learned_mask_token_is_no_part_of_the_exported_network() -> None:
+    net, mask = backbone(**TINY), torch.ones(2, 16, dtype=torch.bool)
+    before = set(net.network.state_dict())
+    assert "mask_token" not in net.state_dict()
+    net.mask_token = nn.Parameter(torch.zeros(24))
+    assert "mask_token" in net.state_dict()
+    assert set(net.network.state_dict()) == before
+    net.tokens(images(), mask).prefix.sum().backward()
+    assert net.mask_token.grad is not None
+    assert net.mask_token.grad.any()
 
 
 def test_a_conv_net_cannot_mask() -> None:

@@ -1,0 +1,115 @@
+"""A component's `Config`: typed, documented, and where its defaults are large with a small version."""
+
+import inspect
+from collections.abc import Collection, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+from sslkit.conformance.findings import CONFIG, Finding, NotChecked, demand, run
+from sslkit.recipe.explain import field_meanings
+from sslkit.recipe.layers import Draft
+from sslkit.recipe.schema import DataSection
+from sslkit.recipe.typed import build, described, hints
+from sslkit.recipe.write import plain
+
+FOR_CHECKS = "for_checks"
+"""Name of the classmethod by which a `Config` gives a version of itself that is checked in seconds."""
+
+
+def config_finding(component: Any, *, shared: Collection[str] = ("name",)) -> Finding:
+    """What there is to say of a component's `Config`.
+
+    Args:
+        shared: keys that stand beside its own in a recipe, which it cannot have.
+    """
+    return run(lambda _: config_is_typed_and_documented(component, shared), "", None, CONFIG)
+
+
+def config_is_typed_and_documented(component: Any, shared: Collection[str] = ("name",)) -> None:
+    """`Config` is a dataclass with a docstring for itself and under every field, and a recipe can hold it."""
+    config = getattr(component, "Config", None)
+    demand(config is not None, f"{component.__name__} has no Config: write a dataclass, and `Config = ...`")
+    documented(config)
+    clash = [key for key in hints(config) if key in shared]  # type: ignore[arg-type]
+    demand(not clash, f"{_name(config)} has a key '{_first(clash)}', which recipes have already: rename it")
+    _survives_a_recipe(config)
+
+
+def documented(config: Any) -> None:
+    """A dataclass with a docstring for itself and under every field, whose types can be resolved."""
+    demand(is_dataclass(config), f"{config!r} is no dataclass: write @dataclass above it")
+    bare = [f.name for f in fields(config) if f.name not in field_meanings(config)]
+    demand(
+        not bare,
+        f"{_name(config)} has fields without a docstring under them: {', '.join(bare)}."
+        ' Write a """line with meaning, unit and range""" below each',
+    )
+    automatic = f"{_name(config)}("
+    demand(
+        not (config.__doc__ or automatic).startswith(automatic),
+        f"{_name(config)} has no docstring of its own: say in one line what it configures",
+    )
+    try:
+        hints(config)
+    except NameError as error:
+        demand(False, f"a type in {_name(config)} cannot be resolved: {error}. Import it at the module's top")
+
+
+def _survives_a_recipe(config: Any) -> None:
+    """Written to a recipe and read again, a configuration is the same."""
+    if required(config):
+        return
+    given = config()
+    again = build(config, plain(given), ("config",), Draft())
+    for key in (f.name for f in fields(config)):
+        old, new = getattr(given, key), getattr(again, key)
+        demand(
+            old == new,
+            f"a recipe cannot hold {_name(config)}.{key}: its default {old!r} comes back as {new!r}."
+            " Use numbers, words, lists, or dataclasses of them",
+        )
+
+
+def required(config: Any) -> list[str]:
+    """The fields that must be given."""
+    return [
+        f.name for f in fields(config) if f.init and f.default is MISSING and f.default_factory is MISSING
+    ]
+
+
+def config_for_checks(component: Any, changes: Mapping[str, Any] | None = None) -> Any:
+    """An instance of its `Config` to check it with: `Config.for_checks()` where there is one, and `changes`.
+
+    Raises:
+        NotChecked: keys are missing that have no default.
+        RecipeError: a change is not possible.
+    """
+    config = component.Config
+    changes = changes or {}
+    make = getattr(config, FOR_CHECKS, None)
+    if make is None and (missing := [key for key in required(config) if key not in changes]):
+        words = " ".join(f"{key}=VALUE ({described(hints(config)[key])})" for key in missing)
+        raise NotChecked(f"its Config has no default for {', '.join(missing)}. Give it as {words}")
+    start = {} if make is None else plain(make())
+    return build(config, merged(start, changes), (), Draft())
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The old values with the new ones over them, mapping by mapping."""
+    both = dict(old)
+    for key, value in new.items():
+        nested = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
+        both[key] = merged(both[key], value) if nested else value
+    return both
+
+
+DATASET_KEYS = ("name", *hints(DataSection))
+"""Keys of the `data` section that every data set shares."""
+
+
+def _name(config: Any) -> str:
+    return config.__name__ if inspect.isclass(config) else repr(config)
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if names else ""

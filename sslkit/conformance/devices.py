@@ -1,0 +1,91 @@
+"""Whether code works on a GPU and does not wait for it, told also where there is none."""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from traceback import StackSummary, extract_stack
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sslkit.conformance.findings import NotChecked, demand, is_theirs, raised
+
+OTHER = torch.device("cuda" if torch.cuda.is_available() else "meta")
+"""The GPU, or torch's device without numbers, on which shapes, types and devices are still checked."""
+_MIXED = re.compile(
+    r"is not on the expected device|on the same device|different devices|Cannot copy out of meta"
+)
+_READS = re.compile(r"cannot be called on meta|can't convert meta|can't convert cuda")
+
+
+def works_on_another_device(call: Callable[[torch.device], object]) -> None:
+    """Make a call that puts everything on the given device.
+
+    Raises:
+        Unmet: it mixes tensors of two devices, or reads a number from the device.
+        NotChecked: it needs an operation that only a real device has.
+    """
+    try:
+        with _without_autocast():
+            call(OTHER)
+    except Exception as error:
+        text = str(error)
+        demand(
+            not _MIXED.search(text),
+            f"a tensor is made on the CPU, so that no GPU can run it: {raised(error)}."
+            " Give device=x.device to arange, zeros, randn and the like",
+        )
+        demand(
+            not _READS.search(text),
+            f"a number is read from the device: {raised(error)}. A step must not wait for it:"
+            " no .item(), float(), bool() or `if` on a tensor",
+        )
+        raise NotChecked(f"only a GPU can tell: {raised(error)}") from error
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    """`torch.autocast` refuses the device without numbers, also where it is only switched off."""
+    if OTHER.type != "meta":
+        yield
+        return
+    real: Any = torch.autocast
+
+    def autocast(device_type: str, *args: Any, **options: Any) -> Any:
+        return nullcontext() if device_type == "meta" else real(device_type, *args, **options)
+
+    torch.autocast = autocast  # type: ignore[assignment,misc]
+    try:
+        yield
+    finally:
+        torch.autocast = real  # type: ignore[misc]
+
+
+class Reads(TorchDispatchMode):
+    """Notes where a number is read from a tensor by code that is not torch's or timm's."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.places: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.places += _place(extract_stack())
+        return func(*args, **(kwargs or {}))
+
+
+def _place(stack: StackSummary) -> list[str]:
+    """The line that asked; nothing where a library did for its own ends."""
+    asking = next((f for f in reversed(stack) if not _in_between(f.filename)), None)
+    if asking is None or not is_theirs(asking.filename):
+        return []
+    return [f"{Path(asking.filename).name}, line {asking.lineno}"]
+
+
+def _in_between(file: str) -> bool:
+    return file == __file__ or f"{os.sep}torch{os.sep}" in file

@@ -1,0 +1,206 @@
+"""What is meant by the word that somebody wants checked: a file, a folder, a plugin or a component."""
+
+import importlib.metadata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from sslkit import hookspecs
+from sslkit.conformance.findings import Finding, raised
+from sslkit.conformance.folder import as_if_installed, read_package
+from sslkit.doors import one_file
+from sslkit.errors import PluginError, indented, nearest
+from sslkit.plugins import KINDS, Offer, PluginInfo, Registry, is_file
+
+SINGULAR = {kind: kind.removesuffix("s") for kind in KINDS}
+"""methods -> method, and so on."""
+WATCHING = ("sslkit_run_started", "sslkit_step_finished", "sslkit_run_finished")
+LOADS = "it_loads"
+
+
+@dataclass(frozen=True)
+class Sought:
+    """A component that is to be checked."""
+
+    kind: str
+    """In the plural, as in `sslkit.plugins.KINDS`."""
+    name: str
+    offer: Offer
+
+
+@dataclass
+class Meant:
+    """What was found for a word."""
+
+    registry: Registry
+    components: list[Sought]
+    loading: list[Finding] = field(default_factory=list)
+    """Whether a plugin's code could be loaded; nothing for a component's name."""
+    plugin: str = ""
+    """Name of the plugin, where one was meant."""
+    watches: tuple[str, ...] = ()
+    """Its hooks that watch."""
+    load: Callable[..., Registry] = Registry.load
+    """Loads the same again; takes `blocked`."""
+
+
+@contextmanager
+def find(word: str, *, kind: str | None = None, plugins: Sequence[str] = ()) -> Iterator[Meant]:
+    """What is meant, loaded; a folder counts as installed until the end.
+
+    Args:
+        word: a .py file, a package's folder, the name of an installed plugin, NAME or KIND:NAME.
+        kind: only components of this kind.
+        plugins: further one-file plugins to load.
+
+    Raises:
+        PluginError: there is nothing of that name.
+    """
+    wanted = None if kind is None else kind_of(kind)
+    path = Path(word).expanduser()
+    if path.is_dir():
+        package = read_package(path)
+        with as_if_installed(package):
+            yield _narrowed(_package(package.name, plugins), wanted)
+    elif is_file(word):
+        yield _narrowed(_file(path, plugins), wanted)
+    elif _is_installed(word):
+        yield _narrowed(_package(word, plugins), wanted)
+    else:
+        yield _component(word, wanted, plugins)
+
+
+def kind_of(word: str) -> str:
+    """A kind, from its name in the singular or plural.
+
+    Raises:
+        PluginError: there is none.
+    """
+    for plural, singular in SINGULAR.items():
+        if word in (plural, singular):
+            return plural
+    known = list(SINGULAR.values())
+    raise PluginError(
+        f"there is no kind '{word}'{nearest(word, known)}{indented('kinds: ' + ', '.join(known))}"
+    )
+
+
+def _file(path: Path, plugins: Sequence[str]) -> Meant:
+    path = path.resolve()
+    if not path.is_file():
+        raise PluginError(f"there is no file {path}")
+    try:
+        module = one_file(path, path.read_bytes()).load()
+    except (Exception, SystemExit) as error:
+        return _broken(path.name, raised(error))
+    files = [str(path), *(str(Path(plugin).resolve()) for plugin in plugins)]
+    load = partial(Registry.load, files, allow=",".join(files))
+    try:
+        registry = load()
+    except PluginError as error:
+        return _broken(path.name, str(error))
+    found = _components(registry, lambda info: info.file == str(path))
+    return Meant(registry, found, [_loaded(module)], path.name, _watched(module), load)
+
+
+def _package(name: str, plugins: Sequence[str]) -> Meant:
+    others = [str(Path(plugin).resolve()) for plugin in plugins]
+    load = partial(Registry.load, others, allow=",".join([name, *others]))
+    registry = load()
+    infos = [info for info in registry.plugins if _is_of(info, name)]
+    for info in infos:
+        if info.status != "loaded":
+            return _broken(name, f"{info.detail}{_last_place(info)}")
+    found = _components(registry, lambda info: _is_of(info, name))
+    modules = [entry.load() for entry in _entries(name)]
+    watches = tuple(dict.fromkeys(hook for module in modules for hook in _watched(module)))
+    return Meant(registry, found, [_loaded(*modules)], name, watches, load)
+
+
+def _component(word: str, wanted: str | None, plugins: Sequence[str]) -> Meant:
+    before, _, name = word.rpartition(":")
+    kind = kind_of(before) if before else wanted
+    registry = Registry.load(plugins)
+    kinds = [each for each in KINDS if each == (kind or each) and name in registry.offers(each)]
+    for each in kinds:
+        registry.get(each, name)  # raises where two plugins have the name
+    if kinds:
+        return Meant(registry, [Sought(each, name, registry.offers(each)[name][0]) for each in kinds])
+    known = [*(n for each in KINDS for n in registry.names(each)), *_installed()]
+    raise PluginError(
+        f"there is neither a {SINGULAR.get(kind or '', 'component')} nor a plugin called '{name}'"
+        + nearest(name, known)
+        + indented("give a .py file, a package's folder, or a name that `sslkit plugins` lists")
+    )
+
+
+def _narrowed(meant: Meant, kind: str | None) -> Meant:
+    if kind is not None:
+        meant.components = [each for each in meant.components if each.kind == kind]
+    failed = any(finding.status == "failed" for finding in meant.loading)
+    if not (meant.components or failed or (meant.watches and kind is None)):
+        raise PluginError(
+            f"{meant.plugin} provides no {SINGULAR.get(kind or '', 'component')}"
+            + indented("each comes from a function with @hookimpl, such as sslkit_methods")
+        )
+    return meant
+
+
+def _components(registry: Registry, is_meant: Any) -> list[Sought]:
+    return [
+        Sought(kind, name, offer)
+        for kind in KINDS
+        for name, offers in registry.offers(kind).items()
+        for offer in offers
+        if is_meant(offer.info)
+    ]
+
+
+def _loaded(*modules: Any) -> Finding:
+    silent = [module for module in modules if not hasattr(module, "SSLKIT_API")]
+    told = f'it does not say which hooks it was written for: write SSLKIT_API = "{_major()}" beside them'
+    return Finding(LOADS, "", "passed", told if silent else "")
+
+
+def _broken(name: str, told: str) -> Meant:
+    return Meant(Registry(), [], [Finding(LOADS, "", "failed", told)], name)
+
+
+def _major() -> str:
+    return hookspecs.API_VERSION.partition(".")[0]
+
+
+def _watched(module: ModuleType | object) -> tuple[str, ...]:
+    return tuple(hook for hook in WATCHING if hasattr(module, hook))
+
+
+def _is_of(info: PluginInfo, name: str) -> bool:
+    own = canonicalize_name(info.name.partition(":")[0])
+    return info.origin == "package" and own == canonicalize_name(name)
+
+
+def _last_place(info: PluginInfo) -> str:
+    """Where it failed: the last line of its traceback that names a file."""
+    lines = [line.strip() for line in info.traceback.splitlines() if line.strip().startswith("File ")]
+    return f" ({lines[-1]})" if lines else ""
+
+
+def _entries(name: str) -> list[importlib.metadata.EntryPoint]:
+    entries = importlib.metadata.entry_points(group=hookspecs.PROJECT)
+    own = canonicalize_name(name)
+    return [entry for entry in entries if entry.dist and canonicalize_name(entry.dist.name) == own]
+
+
+def _is_installed(name: str) -> bool:
+    return bool(_entries(name))
+
+
+def _installed() -> list[str]:
+    entries = importlib.metadata.entry_points(group=hookspecs.PROJECT)
+    return sorted({entry.dist.name for entry in entries if entry.dist})
