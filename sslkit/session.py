@@ -195,9 +195,9 @@ class Session:
         directory = self.directory
         checkpoint.set_aside_damaged(directory.checkpoints, after=self.step)
         cut_after(directory.metrics, self.step)
-        self._open_trackers(quiet)
         self.loaded.registry.save_files(directory.path)
         write_aside(directory.recipe, to_yaml(self.recipe, run_dir=directory.path))
+        self._open_trackers(quiet)  # they may read the recipe
         origin = self._origin().as_record() | {"setup": asdict(self.facts)}
         if resume:
             kept = directory.read_record()

@@ -52,6 +52,52 @@ def test_the_run_directory_is_the_contract(photos: Path, tmp_path: Path) -> None
     assert any(p["name"].endswith("methods.dino") for p in record["plugins"])
 
 
+READS = """
+from dataclasses import dataclass
+from sslkit import Tracker, hookimpl
+
+@dataclass
+class Config:
+    "None."
+
+class Reads(Tracker):
+    Config = Config
+
+    def __init__(self, config, run_dir, name):
+        (run_dir / "seen.yaml").write_text((run_dir / "recipe.yaml").read_text())
+
+    def log(self, record):
+        pass
+
+    def figure(self, name, path):
+        pass
+
+    def close(self):
+        pass
+
+@hookimpl
+def sslkit_trackers():
+    return {"reads": Reads}
+
+@hookimpl
+def sslkit_step_finished(progress):
+    pass
+"""
+
+
+def test_a_tracker_finds_the_recipe_and_hooks_are_timed(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "reads.py").write_text(READS)
+    recipe = tiny_recipe(photos, trackers=["reads"], runtime={"max_steps": 2})
+    for resume in (False, True):
+        changes = ["runtime.max_steps=3"] if resume else []
+        go(recipe, *changes, out=tmp_path / "a", plugins=[str(tmp_path / "reads.py")], resume=resume)
+    assert (tmp_path / "a/seen.yaml").read_text() == (tmp_path / "a/recipe.yaml").read_text()
+    times = {(t["plugin"], t["hook"]): t for t in json.loads((tmp_path / "a/run.json").read_text())["hooks"]}
+    assert times["reads.py", "sslkit_step_finished"]["calls"] == 3
+    assert times["sslkit.report.page", "sslkit_run_finished"]["calls"] == 2
+    assert times["sslkit.report.page", "sslkit_run_finished"]["seconds"] > 0
+
+
 def test_each_step_has_its_metrics(photos: Path, tmp_path: Path) -> None:
     go(tiny_recipe(photos), out=tmp_path / "a")
     steps = lines(tmp_path / "a", "step")

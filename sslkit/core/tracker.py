@@ -3,6 +3,7 @@
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -55,5 +56,7 @@ class Trackers:
                 call(tracker)
             except Exception as error:  # a full disk or a lost server must not end the training
                 self._others.remove(tracker)
+                with suppress(Exception):  # what it holds open
+                    tracker.close()
                 name = type(tracker).__name__
                 warnings.warn(f"the tracker {name} failed and is left out: {error}", stacklevel=2)

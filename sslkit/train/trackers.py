@@ -122,7 +122,7 @@ class TensorBoard(Tracker):
         self.folder = run_dir / "tensorboard"
         self.step = 0
         self._writer: Any = None
-        self._figures: set[Path] = set()
+        self._pictures = Pictures()
 
     def log(self, record: Record) -> None:
         if record["kind"] == "start":
@@ -137,10 +137,8 @@ class TensorBoard(Tracker):
             self.figure(path.stem, path)
 
     def figure(self, name: str, path: Path) -> None:
-        if path in self._figures:
-            return
-        self._figures.add(path)
-        self._open().add_image(name, _pixels(path), self.step, dataformats="HWC")
+        if self._pictures.is_new(path):
+            self._open().add_image(name, _pixels(path), self.step, dataformats="HWC")
 
     def close(self) -> None:
         if self._writer is not None:
@@ -153,6 +151,19 @@ class TensorBoard(Tracker):
             purge = self.step + 1 if self.folder.exists() else None
             self._writer = SummaryWriter(self.folder, purge_step=purge, flush_secs=self.config.flush_seconds)
         return self._writer
+
+
+class Pictures:
+    """Which pictures were sent already. An evaluator draws to the same path again and again."""
+
+    def __init__(self) -> None:
+        self._drawn: dict[Path, int] = {}
+
+    def is_new(self, path: Path) -> bool:
+        """Whether it is not the picture that was asked about last under this path."""
+        drawn = path.stat().st_mtime_ns
+        known, self._drawn[path] = self._drawn.get(path), drawn
+        return known != drawn
 
 
 def scalars(record: Record) -> dict[str, float]:
@@ -219,7 +230,7 @@ class Wandb(Tracker):
     def __init__(self, config: WandbConfig, run_dir: Path, name: str) -> None:
         self._wandb = _require("wandb")
         self.step = 0
-        self._figures: set[Path] = set()
+        self._pictures = Pictures()
         self.run = self._wandb.init(
             project=config.project,
             entity=config.entity,
@@ -245,8 +256,7 @@ class Wandb(Tracker):
             self.figure(path.stem, path)
 
     def figure(self, name: str, path: Path) -> None:
-        if path not in self._figures:
-            self._figures.add(path)
+        if self._pictures.is_new(path):
             self.run.log({name: self._wandb.Image(str(path))}, step=self.step)
 
     def close(self) -> None:

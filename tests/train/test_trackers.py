@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -120,6 +121,18 @@ def test_tensorboard_files_hold_the_run(tmp_path: Path) -> None:
     assert set(events.Tags()["images"]) == {"maps", "crops"}
     (image,) = events.Images("crops")
     assert (image.width, image.height, image.step) == (4, 3, 2)
+
+
+def test_a_picture_that_is_drawn_anew_is_sent_again(tmp_path: Path) -> None:
+    tracker = TensorBoard(TensorBoardConfig(), tmp_path, "a")
+    path = picture(tmp_path / "maps.png")
+    for number in (1, 2, 3):
+        tracker.log(step(number))
+        if number == 3:
+            os.utime(path, (9, 9))
+        tracker.figure("maps", path)
+    tracker.close()
+    assert [image.step for image in read_events(tmp_path).Images("maps")] == [1, 3]
 
 
 def test_tensorboard_goes_on_where_the_checkpoint_was(tmp_path: Path) -> None:
