@@ -37,10 +37,14 @@ def install(project: Path, target: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_wheel_brings_its_recipes(tmp_path: Path) -> None:
+def test_the_wheel_brings_its_recipes_and_templates(tmp_path: Path) -> None:
     install(TOP, tmp_path / "site")
     packed = {p.name for p in (tmp_path / "site/sslkit/_recipes").rglob("*.yaml")}
     assert packed == {p.name for p in (TOP / "recipes").rglob("*.yaml")}
+    templates = "sslkit/scaffold/templates"
+    assert len(list((tmp_path / "site" / templates).rglob("*.jinja"))) == len(
+        list((TOP / templates).rglob("*.jinja"))
+    )
     code = "import sslkit; from sslkit.recipe.load import find_recipe; print(find_recipe('dino_vits8'))"
     done = subprocess.run(
         [

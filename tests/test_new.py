@@ -303,6 +303,17 @@ def test_the_last_lines_are_the_commands(single_file: bool, tmp_path: Path) -> N
     assert verbs == (common if single_file else ["pip install", f"pytest {written.path}", *common])
 
 
+@pytest.mark.parametrize("single_file", [True, False])
+def test_commands_hold_for_a_folder_with_blanks_in_its_name(single_file: bool, tmp_path: Path) -> None:
+    written = write("dataset", tmp_path / "my own", single_file=single_file)
+    words = [word for command in written.commands for word in shlex.split(command)]
+    assert (
+        [word for word in words if "my" in word]
+        == [word for word in words if str(written.path) in word]
+        != []
+    )
+
+
 def test_the_command_line_writes_it(tmp_path: Path) -> None:
     done = sslkit("new", "tracker", "csv_file", "--single-file", "--out", "plugins", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

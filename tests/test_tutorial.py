@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import shlex
 import subprocess
 import sysconfig
@@ -126,7 +127,7 @@ def test_following_it_literally(tmp_path: Path, environment: dict[str, str]) -> 
 
 
 def follow(command: Command, folder: Path, environment: dict[str, str]) -> None:
-    started = time.monotonic()
+    started, worked = time.monotonic(), computed()
     done = subprocess.run(
         ["bash", "-c", command.text],
         cwd=folder,
@@ -136,12 +137,18 @@ def follow(command: Command, folder: Path, environment: dict[str, str]) -> None:
         text=True,
         check=False,
     )
-    print(f"{time.monotonic() - started:6.1f} s  {command.text}")
+    print(f"{time.monotonic() - started:6.1f} s, CPU {computed() - worked:6.1f} s  {command.text}")
     told = f"{TUTORIAL.name}, line {command.line}: {command.text}\n{done.stdout}"
     fails = any(line.startswith("error:") for line in command.shown)
     assert done.returncode == (2 if fails else 0), told
     missing = missing_line(command.shown, done.stdout)
     assert missing is None, f"the page shows {missing!r}, which is not printed there\n{told}"
+
+
+def computed() -> float:
+    """CPU seconds of all commands so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def missing_line(shown: tuple[str, ...], printed: str) -> str | None:

@@ -55,27 +55,30 @@ class Trace:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two processes at work in a folder."""
+    """Two processes for each setting, one setting after another, in a folder."""
 
     folder: Path
     parent: "subprocess.Popen[bytes]"
-    """Has started both, and ends when they have."""
+    """Starts them, and ends when all have ended."""
     settings: tuple[str, ...]
 
     def traces(self, where: str) -> list[Trace]:
-        """What each of them did at a setting.
+        """What the two did at a setting.
 
         Raises:
-            Unmet: one of them raised, or did not get so far.
+            Unmet: one of them raised, or ended without a word.
         """
-        if self.parent.wait():
-            log = (self.folder / LOG).read_text(errors="replace").strip()
-            heard = log.splitlines()[-1] if log else "nothing"
-            demand(False, f"two processes cannot be started with it; the last that was heard: {heard}")
+        self.parent.wait()
         number = self.settings.index(where)
-        found = [_read(_result(self.folder, rank, number)) for rank in range(RANKS)]
+        files = [_result(self.folder, rank, number) for rank in range(RANKS)]
+        found = [_read(file) for file in files if file.is_file()]
         errors = [trace for trace in found if isinstance(trace, str)]
         demand(not errors, f"in two processes a step {min(errors, key=_is_an_echo, default='')}")
+        log = (self.folder / LOG).read_text(errors="replace").strip()
+        heard = log.splitlines()[-1] if log else "nothing"
+        demand(
+            len(found) == RANKS, f"two processes do not get through a step; the last heard of them: {heard}"
+        )
         return [trace for trace in found if isinstance(trace, Trace)]
 
 
@@ -102,7 +105,7 @@ def started(kits: Mapping[str, MethodKit]) -> Iterator[Pair | NotChecked]:
         try:
             yield Pair(folder, parent, tuple(kits))
         finally:
-            parent.terminate()  # it ends both
+            parent.terminate()  # and it ends both
             parent.wait()
 
 
@@ -136,29 +139,42 @@ def _start(folder: Path) -> "subprocess.Popen[bytes]":
 # --- in the processes --------------------------------------------------------------------------------------
 
 
-def main(folder: Path) -> int:
-    """Start both ranks and wait for them; the exit code of the one that failed first."""
+def main(folder: Path) -> None:
+    """Have two ranks take the steps of each setting; where one raises, the other is not waited for."""
     kits = _unpacked(folder)  # with all that they import
     forks = sys.platform == "linux"
     context = multiprocessing.get_context("fork") if forks else multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=take_part, args=(folder, rank, kits)) for rank in range(RANKS)]
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    for rank in ranks:
-        rank.start()
-    try:
-        while any(rank.is_alive() for rank in ranks) and not any(rank.exitcode for rank in ranks):
-            time.sleep(0.02)
-        return next((rank.exitcode for rank in ranks if rank.exitcode), 0)
-    finally:
+    for number in range(len(kits)):
+        given = kits if forks else None
+        ranks = [context.Process(target=take_part, args=(folder, number, r, given)) for r in range(RANKS)]
         for rank in ranks:
-            rank.kill()
+            rank.start()
+        try:
+            while any(rank.is_alive() for rank in ranks) and not any(rank.exitcode for rank in ranks):
+                time.sleep(0.02)
+        finally:
+            for rank in ranks:
+                rank.kill()
+                rank.join()
 
 
-def take_part(folder: Path, rank: int, kits: Mapping[str, MethodKit] | None = None) -> None:
-    """Take the steps as one of the ranks, and leave what they did in the folder."""
+def take_part(folder: Path, number: int, rank: int, kits: Mapping[str, MethodKit] | None) -> None:
+    """Take the steps of a setting as one of the ranks, and leave what they did in a file."""
     torch.set_num_threads(1)
-    for number, kit in enumerate((kits or _unpacked(folder)).values()):
-        torch.save(_tried(kit, folder / f"store-{number}", rank), _result(folder, rank, number))
+    kit = list((kits or _unpacked(folder)).values())[number]
+    store = f"file://{folder}/store-{number}"
+    dist.init_process_group("gloo", store, timeout=PATIENCE, rank=rank, world_size=RANKS)
+    try:
+        found: dict[str, Any] | str = vars(trace(kit, Place(CPU, rank, RANKS)))
+    except Exception as error:
+        found = raised(error)
+    aside = folder / f"{rank}.tmp"
+    torch.save(found, aside)
+    aside.rename(_result(folder, rank, number))  # whole, or not there
+    if isinstance(found, str):
+        sys.exit(1)
+    dist.destroy_process_group()
 
 
 def _unpacked(folder: Path) -> dict[str, MethodKit]:
@@ -168,17 +184,6 @@ def _unpacked(folder: Path) -> dict[str, MethodKit]:
         source.load()
     kits: dict[str, MethodKit] = pickle.loads(packed)
     return kits
-
-
-def _tried(kit: MethodKit, store: Path, rank: int) -> dict[str, Any] | str:
-    """What the steps did, or what was raised; in a group of its own, so that the next one starts alike."""
-    dist.init_process_group("gloo", f"file://{store}", timeout=PATIENCE, rank=rank, world_size=RANKS)
-    try:
-        return vars(trace(kit, Place(CPU, rank, RANKS)))
-    except Exception as error:
-        return raised(error)
-    finally:
-        dist.destroy_process_group()
 
 
 def _result(folder: Path, rank: int, number: int) -> Path:
@@ -273,4 +278,4 @@ def draws(kit: MethodKit) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    main(Path(sys.argv[1]))

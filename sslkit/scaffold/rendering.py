@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import requires, version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from packaging.requirements import Requirement
@@ -72,7 +73,7 @@ class Plan:
         return [*first, *map(self._named, self._kind.after)]
 
     def _for_a_file(self) -> list[str]:
-        kind, file = self._kind, self.target
+        kind, file = self._kind, quote(str(self.target))
         sample = [f"python {file} {self.name}_sample"] if kind.has_sample else []
         root = f" data.root={self.name}_sample" if kind.has_sample else ""
         run = f"{TRIED} --plugin {file} {self._named(kind.words)}{kind.beside} name={self.name}"
@@ -81,13 +82,13 @@ class Plan:
     def _for_a_package(self) -> list[str]:
         folder = self.target
         path = folder if len(folder.parts) > 1 else f"./{folder}"  # without a slash pip would ask its index
-        root = f" data.root={self.sample}" if self.sample else ""
+        root = f" {quote(f'data.root={self.sample}')}" if self.sample else ""
         elsewhere = root if self.folder != Path() else ""  # the recipe has the path from here
         return [
-            f"pip install -e '{path}[dev]'",
-            f"pytest {folder}",
+            f"pip install -e {quote(f'{path}[dev]')}",
+            f"pytest {quote(str(folder))}",
             f"sslkit check {self.name}{root}",
-            f"sslkit run {self.recipe}{elsewhere}",
+            f"sslkit run {quote(str(self.recipe))}{elsewhere}",
         ]
 
     def _named(self, words: str) -> str:
