@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from sslkit.core.evaluator import Estimate, EvalContext, EvalData, Evaluator, ImageSet, Result, Subject
+from sslkit.core.evaluator import EvalContext, EvalData, Evaluator, ImageSet, Result, Subject
 from sslkit.core.patches import ROUNDING
 from sslkit.errors import DataError, RecipeError
 from sslkit.eval.features import eval_mode
@@ -102,11 +102,12 @@ class PatchGame(Evaluator):
         scores = _play(subject, rounds, named)
         estimates = {f"accuracy{name}": score.estimate() for name, score in scores.items()}
         reference = scores[REFERENCE]
-        for name, value in (("standard_error", reference.standard_error), ("games", reference.right.numel())):
-            estimates[name] = Estimate(float(value), math.nan, math.nan, len(images))
+        plain = {"standard_error": reference.standard_error, "games": float(reference.right.numel())}
         path = context.figures / f"{FIGURE}.png"
         draw_patch_game(scores, named, rounds, path)
-        return Result.of(estimates, figures={FIGURE: path})
+        result = Result.of(estimates, figures={FIGURE: path})
+        counts = {**result.counts, **dict.fromkeys(plain, len(images))}
+        return replace(result, metrics={**result.metrics, **plain}, counts=counts)
 
 
 def input_side(wanted: int | None, grid: int | None, image_side: int) -> int:

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 from executor_jobs import check_that_one_begins_when_another_ends, saver, start_and_await
+from pages import TOP, blocks
 
 from sslkit.core.executor import Executor, Resources
 from sslkit.plugins import Registry
 
-PAGE = (Path(__file__).parents[2] / "docs/executors.md").read_text()
+PAGE = TOP / "docs/executors.md"
+[BEHIND] = [block.text for block in blocks(PAGE, "python") if block.title == "behind.py"]
 
 
 def of_the_docs(folder: Path) -> Executor:
     path = folder / "behind.py"
-    path.write_text(PAGE.split("```python\n")[1].split("```")[0])
+    path.write_text(BEHIND)
     cls = Registry.load([str(path)]).get("executors", "behind")
     built: Executor = cls(cls.Config(), Resources())
     return built
@@ -34,5 +36,5 @@ def test_the_page_names_every_key() -> None:
     registry = Registry.load(allow="")
     for name in registry.names("executors"):
         keys = registry.get("executors", name).Config.__dataclass_fields__
-        row = next(line for line in PAGE.splitlines() if line.startswith(f"| `{name}`"))
+        row = next(line for line in PAGE.read_text().splitlines() if line.startswith(f"| `{name}`"))
         assert [key for key in keys if f"`{key}`" not in row] == []

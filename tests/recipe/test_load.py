@@ -443,6 +443,7 @@ def test_a_failed_plugin_that_nobody_asked_for_is_a_note(
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-failing\nVersion: 1\n")
     (info / "entry_points.txt").write_text("[sslkit]\nx = toy_failing_module_that_is_absent\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("SSLKIT_PLUGINS_ALLOW", "toy-failing,*.py")
     assert load_recipe(toy).notes == [
         "plugin toy-failing failed and is left out: ModuleNotFoundError: No module named"
         " 'toy_failing_module_that_is_absent'"
