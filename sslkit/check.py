@@ -164,9 +164,8 @@ def _with_networks(
     for finding in findings():
         passed |= {finding.check} if finding.status == "passed" else set()
         yield finding
-    own = [each for each in meant.components if each.kind == "backbones"]
     if passed <= {*PRELIMINARY}:
-        for each in own:
+        for each in meant.backbones:
             again = findings(backbone=each.offer.component, args=asked.args)
             yield from (finding for finding in again if finding.check != CONFIG)
 

@@ -174,13 +174,19 @@ def beside(written: Written) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_installed_package_is_found_by_its_entry_point(kind: str, installed: dict[str, Written]) -> None:
-    written = installed[kind]
-    told = sslkit("plugins", "--json", cwd=written.path.parent, **beside(written))
-    (entry,) = [e for e in json.loads(told.stdout)["components"] if e["name"] == NAMES[kind]]
-    assert (entry["kind"], entry["plugin"]) == (KINDS[kind].plural, written.path.name)
-    assert (entry["version"], entry["status"]) == ("0.1.0", "loaded")
+def test_installed_packages_are_found_by_their_entry_points(installed: dict[str, Written]) -> None:
+    written = installed["method"]
+    names = ",".join(f"sslkit-{name}" for name in NAMES.values())
+    seen = {**beside(written), "SSLKIT_PLUGINS_ALLOW": names}
+    entries = json.loads(sslkit("plugins", "--json", cwd=written.path.parent, **seen).stdout)["components"]
+    found = {
+        (entry["kind"], entry["name"], entry["plugin"], entry["version"], entry["status"])
+        for entry in entries
+        if entry["origin"] == "package"
+    }
+    assert found == {
+        (KINDS[kind].plural, name, f"sslkit-{name}", "0.1.0", "loaded") for kind, name in NAMES.items()
+    }
 
 
 @pytest.mark.slow

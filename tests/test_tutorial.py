@@ -10,6 +10,7 @@ import time
 import venv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from pages import TOP, Block, blocks
 TUTORIAL = TOP / "docs/tutorial.md"
 PLUGIN = TOP / "plugins/sslkit-simsiam"
 NETWORK = "# needs the network"
-SCRIPTS = {"sslkit": "sslkit.cli:main", "pip": "pip._internal.cli.main:main", "pytest": "pytest:console_main"}
+SCRIPTS = ("sslkit", "pip", "pytest")
 
 
 @dataclass(frozen=True)
@@ -94,17 +95,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         for path in Path(there).iterdir():
             if "sslkit_" not in path.name.removesuffix("_sslkit.pth"):
                 (site / path.name).symlink_to(path)
-    for name, entry in SCRIPTS.items():
-        write_script(folder / "bin" / name, entry)
+    for name in SCRIPTS:
+        write_script(folder / "bin" / name)
     ours = {k: v for k, v in os.environ.items() if k not in ("SSLKIT_PLUGINS_ALLOW", "PYTHONPATH")}
     search = os.pathsep.join([str(folder / "bin"), ours["PATH"]])
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     return {**ours, **offline, "PATH": search, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 
 
-def write_script(path: Path, entry: str) -> None:
+def write_script(path: Path) -> None:
     """What pip writes for a console script."""
-    module, _, function = entry.partition(":")
+    module, _, function = entry_points(group="console_scripts")[path.name].value.partition(":")
     python = path.with_name("python")
     path.write_text(f"#!{python}\nimport sys\nfrom {module} import {function}\nsys.exit({function}())\n")
     path.chmod(0o755)

@@ -60,6 +60,8 @@ class Asked:
         given = {k: v for k, v in self.sections.get("data", {}).items() if k in SOURCE_KEYS}
         if given.get("root") is not None:
             given["root"] = Path(str(given["root"])).expanduser()
+        if "split" in given and given["split"] is None:  # data.split= asks for all
+            given["split"] = ""
         return given
 
     @property

@@ -6,6 +6,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from sslkit.conformance.findings import CONFIG, Finding, NotChecked, demand, run
+from sslkit.errors import RecipeError
 from sslkit.recipe.explain import field_meanings
 from sslkit.recipe.layers import Draft
 from sslkit.recipe.schema import DataSection
@@ -59,14 +60,16 @@ def _survives_a_recipe(config: Any) -> None:
     """Written to a recipe and read again, a configuration is the same."""
     if required(config):
         return
-    given = config()
-    again = build(config, plain(given), ("config",), Draft())
+    given, advice = config(), "Use numbers, words, lists, or dataclasses of them"
+    try:
+        again = build(config, plain(given), (), Draft())
+    except RecipeError as error:
+        demand(False, f"a recipe cannot hold the defaults of {_name(config)}: {error}. {advice}")
+        return
     for key in (f.name for f in fields(config)):
         old, new = getattr(given, key), getattr(again, key)
         demand(
-            old == new,
-            f"a recipe cannot hold {_name(config)}.{key}: its default {old!r} comes back as {new!r}."
-            " Use numbers, words, lists, or dataclasses of them",
+            old == new, f"{_name(config)}.{key} is {old!r}, but comes back from a recipe as {new!r}. {advice}"
         )
 
 

@@ -70,6 +70,7 @@ class EvaluatorKit:
         config = DINOConfig(out_dim=16, hidden_dim=16, bottleneck_dim=8)
         with seeded(0, "weights"):
             method = DINO(config, setup).train()
+        method.encoder.requires_grad_(True)  # as in methods without a teacher
         return Subject(method.encoder, None if bare else method)
 
     def ask(self, subject: Subject, data: EvalData) -> "Answer":

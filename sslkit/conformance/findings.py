@@ -3,7 +3,9 @@
 # K is what a check works with
 
 import os
+import re
 import sys
+import sysconfig
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +19,8 @@ Status = Literal["passed", "failed", "skipped"]
 Check = Callable[[K], str | None]
 """Looks at one thing; raises `Unmet` or `NotChecked`, or gives back a remark, mostly none."""
 _LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("torch", "timm", "kornia", "numpy"))
+_PYTHON = sysconfig.get_paths()["stdlib"] + os.sep
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 _HERE = str(Path(__file__).parent) + os.sep
 
 
@@ -101,7 +105,8 @@ def raised(error: BaseException) -> str:
 
 def is_theirs(file: str) -> bool:
     """Whether it may be a file that the author of a component can mend."""
-    return not file.startswith(_HERE) and not any(part in file for part in _LIBRARIES)
+    of_python = file.startswith(_PYTHON) and "site-packages" not in file
+    return not (of_python or file.startswith((_HERE, "<")) or any(part in file for part in _LIBRARIES))
 
 
 def few(names: Sequence[str], most: int = 3) -> str:
@@ -132,10 +137,11 @@ PRELIMINARY = (CONFIG, "it_is_built")
 
 
 def by_cause(findings: Sequence[Finding]) -> list[list[Finding]]:
-    """Findings of one check that say the same, together."""
+    """Findings of one check that say the same but for their numbers, together."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for finding in findings:
-        groups.setdefault((finding.check, finding.status, finding.told), []).append(finding)
+        words = _NUMBER.sub("#", finding.told)
+        groups.setdefault((finding.check, finding.status, words), []).append(finding)
     return list(groups.values())
 
 

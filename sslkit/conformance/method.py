@@ -1,6 +1,6 @@
 """Is this a method? Every check of it, at each setting, in the order in which they are told."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -51,6 +51,8 @@ CHECKS: tuple[Check[MethodKit], ...] = (
     a_step_waits_for_no_device,
 )
 """Made at every setting, in this order."""
+ONCE: tuple[Check[MethodKit], ...] = (it_takes_grey_images, it_works_on_a_gpu, cost_beside_dino)
+"""Made at the last setting alone."""
 TWO, COST = "two_processes_equal_one", cost_beside_dino.__name__
 EXPENSIVE = (TWO, COST)
 """Checks that take about half of the time."""
@@ -119,15 +121,15 @@ def _at_all(kits: Mapping[str, MethodKit], leave_out: Collection[str]) -> Iterat
         return
     with ExitStack() as stack:  # two processes work while the checks below do
         pair = None if TWO in leave_out else stack.enter_context(started(alive))
-        yield from examine((check for check in CHECKS if check.__name__ not in leave_out), alive)
-        first, *_, last = list(alive.items()) * 2
-        rest = {it_takes_grey_images: first, it_works_on_a_gpu: last, cost_beside_dino: last}
-        for check, setting in rest.items():
-            if check.__name__ not in leave_out:
-                yield from examine((check,), dict([setting]))
+        yield from examine(_wanted(CHECKS, leave_out), alive)
+        yield from examine(_wanted(ONCE, leave_out), dict(list(alive.items())[-1:]))
         if pair is not None:
             for where, kit in alive.items():
                 yield run(partial(_two, pair, where), where, kit, TWO)
+
+
+def _wanted(checks: Sequence[Check[MethodKit]], leave_out: Collection[str]) -> list[Check[MethodKit]]:
+    return [check for check in checks if check.__name__ not in leave_out]
 
 
 def _two(pair: Pair | NotChecked, where: str, kit: MethodKit) -> str | None:

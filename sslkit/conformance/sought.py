@@ -46,6 +46,8 @@ class Meant:
     """Name of the plugin, where one was meant."""
     watches: tuple[str, ...] = ()
     """Its hooks that watch."""
+    backbones: tuple[Sought, ...] = ()
+    """Those that the plugin provides, also where another kind was asked for."""
     load: Callable[..., Registry] = Registry.load
     """Loads the same again; takes `blocked`."""
 
@@ -106,7 +108,7 @@ def _file(path: Path, plugins: Sequence[str]) -> Meant:
     except PluginError as error:
         return _broken(path.name, str(error))
     found = _components(registry, lambda info: info.file == str(path))
-    return Meant(registry, found, [_loaded(module)], path.name, _watched(module), load)
+    return Meant(registry, found, [_loaded(module)], path.name, _watched(module), load=load)
 
 
 def _package(name: str, plugins: Sequence[str]) -> Meant:
@@ -120,7 +122,7 @@ def _package(name: str, plugins: Sequence[str]) -> Meant:
     found = _components(registry, lambda info: _is_of(info, name))
     modules = [entry.load() for entry in _entries(name)]
     watches = tuple(dict.fromkeys(hook for module in modules for hook in _watched(module)))
-    return Meant(registry, found, [_loaded(*modules)], name, watches, load)
+    return Meant(registry, found, [_loaded(*modules)], name, watches, load=load)
 
 
 def _component(word: str, wanted: str | None, plugins: Sequence[str]) -> Meant:
@@ -141,6 +143,7 @@ def _component(word: str, wanted: str | None, plugins: Sequence[str]) -> Meant:
 
 
 def _narrowed(meant: Meant, kind: str | None) -> Meant:
+    meant.backbones = tuple(each for each in meant.components if each.kind == "backbones")
     if kind is not None:
         meant.components = [each for each in meant.components if each.kind == kind]
     failed = any(finding.status == "failed" for finding in meant.loading)

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -141,25 +142,42 @@ def _start(folder: Path) -> "subprocess.Popen[bytes]":
 
 def main(folder: Path) -> None:
     """Have two ranks take the steps of each setting; where one raises, the other is not waited for."""
-    kits = _unpacked(folder)  # with all that they import
-    forks = sys.platform == "linux"
-    context = multiprocessing.get_context("fork") if forks else multiprocessing.get_context("spawn")
+    kits = _unpacked(folder)
+    kit = next(iter(kits.values()))
+    kit.trainer(kit.build())  # imports what every rank needs, once
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     for number in range(len(kits)):
-        given = kits if forks else None
-        ranks = [context.Process(target=take_part, args=(folder, number, r, given)) for r in range(RANKS)]
-        for rank in ranks:
-            rank.start()
+        ranks = [_rank(folder, number, rank, kits) for rank in range(RANKS)]
         try:
-            while any(rank.is_alive() for rank in ranks) and not any(rank.exitcode for rank in ranks):
-                time.sleep(0.02)
+            _await(ranks)
         finally:
-            for rank in ranks:
-                rank.kill()
-                rank.join()
+            for process in ranks:
+                process.kill()
+                process.join()
 
 
-def take_part(folder: Path, number: int, rank: int, kits: Mapping[str, MethodKit] | None) -> None:
+def _rank(folder: Path, number: int, rank: int, kits: Mapping[str, MethodKit]) -> BaseProcess:
+    """Forked on Linux, where nothing that was imported is in the way; elsewhere it imports all anew."""
+    process: BaseProcess
+    if sys.platform == "linux":
+        context = multiprocessing.get_context("fork")
+        process = context.Process(target=take_part, args=(folder, number, rank, kits))
+    else:
+        process = multiprocessing.get_context("spawn").Process(target=take_part, args=(folder, number, rank))
+    process.start()
+    return process
+
+
+def _await(ranks: Sequence[BaseProcess]) -> None:
+    """Until both have ended, or one has failed, or whoever asked is gone."""
+    asking = os.getppid()
+    while any(rank.is_alive() for rank in ranks) and not any(rank.exitcode for rank in ranks):
+        if os.getppid() != asking:
+            sys.exit(1)
+        time.sleep(0.02)
+
+
+def take_part(folder: Path, number: int, rank: int, kits: Mapping[str, MethodKit] | None = None) -> None:
     """Take the steps of a setting as one of the ranks, and leave what they did in a file."""
     torch.set_num_threads(1)
     kit = list((kits or _unpacked(folder)).values())[number]
@@ -173,7 +191,7 @@ def take_part(folder: Path, number: int, rank: int, kits: Mapping[str, MethodKit
     torch.save(found, aside)
     aside.rename(_result(folder, rank, number))  # whole, or not there
     if isinstance(found, str):
-        sys.exit(1)
+        os._exit(1)  # an orderly exit waits for the other one
     dist.destroy_process_group()
 
 
@@ -279,3 +297,4 @@ def draws(kit: MethodKit) -> bool:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    os._exit(0)  # torch's orderly exit takes seconds, and somebody waits

@@ -18,7 +18,7 @@ from sslkit.train.distributed import Place
 from sslkit.train.rundir import RunDirectory
 from sslkit.train.signals import StopRequest
 
-IMAGES, SIDE, BATCH = 8, 16, 4
+IMAGES, SIDE, BATCH = 12, 16, 4
 PICTURES = "sslkit.report."
 """What the names of the built-in plugins begin with that draw pictures, which takes longer than the run."""
 

@@ -1,0 +1,74 @@
+"""Each check of an evaluator sees what it is for, and says what to change."""
+
+import pytest
+from conformance import broken_evaluators as broken
+
+from sslkit.conformance import evaluator
+from sslkit.conformance.evaluator import NETWORKS, kits
+from sslkit.conformance.findings import CONFIG, Finding, run
+from sslkit.core.evaluator import Evaluator
+from sslkit.plugins import Registry
+from sslkit.testing import ConformanceError, check_evaluator, evaluator_findings
+
+MISTAKES: list[tuple[str, type[Evaluator], list[str]]] = [
+    ("it_is_built", broken.NeedsTheWeather, ["weather", "labels, masks, method, prototypes"]),
+    ("its_result_is_whole", broken.GivesTensors, ["'norm' is a Tensor", ".item()"]),
+    ("its_result_is_whole", broken.GivesNaN, ["'norm' is nan", "notes"]),
+    ("its_result_is_whole", broken.TurnsAnIntervalRound, ["(2.0, 0.5)"]),
+    ("its_result_is_whole", broken.SaysOneNote, ["notes=(text,)"]),
+    ("pictures_lie_in_their_folder", broken.NamesNoFile, ["there is no file"]),
+    ("pictures_lie_in_their_folder", broken.WritesElsewhere, ["elsewhere", "context.figures"]),
+    ("the_subject_is_left_alone", broken.LeavesEvalMode, ["train mode of", "eval_mode"]),
+    ("the_subject_is_left_alone", broken.TrainsOnIt, ["gradient of", "no_grad"]),
+    ("the_same_question_has_one_answer", broken.DrawsItsImages, ["norm", "fixed seed"]),
+    ("the_same_question_has_one_answer", broken.Remembers, ["keep nothing"]),
+    ("it_needs_no_more_than_it_says", broken.TakesLabelsForGranted, ["without labels", "`needs`"]),
+    ("it_needs_no_more_than_it_says", broken.GivesUpWithoutLabels, ["gives up: it needs labels", "`needs`"]),
+    ("few_images_end_no_run", broken.WantsManyImages, ["of 3 images it raises ValueError", "DataError"]),
+]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.load(allow="")
+
+
+def found_by(check: str, cls: type[Evaluator], registry: Registry, network: str = "vit") -> Finding:
+    with kits(cls, cls.Config(), {network: NETWORKS[network]}, registry) as asked:
+        return run(vars(evaluator)[check], network, asked[network])
+
+
+@pytest.mark.parametrize(
+    ("check", "cls", "words"), MISTAKES, ids=[f"{check}-{cls.__name__}" for check, cls, _ in MISTAKES]
+)
+def test_a_mistake_is_seen_and_what_to_change_is_said(
+    registry: Registry, check: str, cls: type[Evaluator], words: list[str]
+) -> None:
+    finding = found_by(check, cls, registry)
+    assert finding.status == "failed"
+    for word in words:
+        assert word in finding.told
+    assert found_by(check, broken.Plain, registry).status == "passed"
+
+
+def test_no_check_is_without_a_mistake(registry: Registry) -> None:
+    made = {finding.check for finding in evaluator_findings(broken.Plain, registry=registry)}
+    assert made - {CONFIG} == {check for check, _, _ in MISTAKES}
+
+
+@pytest.mark.parametrize("cls", [broken.Plain, broken.NeedsLabels, broken.AsksForManyImages])
+def test_evaluators_of_ones_own_conform(registry: Registry, cls: type[Evaluator]) -> None:
+    check_evaluator(cls, registry=registry)
+
+
+def test_a_network_that_is_refused_in_words_is_skipped(registry: Registry) -> None:
+    found = list(evaluator_findings(broken.RefusesResNets, registry=registry))
+    skipped = [finding for finding in found if finding.status == "skipped"]
+    assert [(f.check, f.where) for f in skipped] == [("its_result_is_whole", "resnet")]
+    assert "it looks at patches" in skipped[0].told
+    assert not [finding for finding in found if finding.status == "failed"]
+
+
+def test_failures_are_raised_with_their_network(registry: Registry) -> None:
+    with pytest.raises(ConformanceError, match=r"its_result_is_whole \(vit; resnet\): metric 'norm' is nan"):
+        check_evaluator(broken.GivesNaN, registry=registry)

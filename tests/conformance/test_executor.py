@@ -1,0 +1,49 @@
+"""Each check of an executor sees what it is for, and says what to change."""
+
+from pathlib import Path
+
+import pytest
+from conformance import broken_executors as broken
+
+from sslkit.conformance import executor
+from sslkit.conformance.executor import ExecutorKit
+from sslkit.conformance.findings import CONFIG, run
+from sslkit.core.executor import Executor
+from sslkit.testing import ConformanceError, check_executor, executor_findings
+
+MISTAKES: list[tuple[str, type[Executor], list[str]]] = [
+    ("it_is_built", broken.WantsMore, ["TypeError", "queue"]),
+    ("jobs_run_and_it_says_how_they_ended", broken.CallsAFailureASuccess, ["'bad' failed", "exit code 3"]),
+    ("jobs_run_and_it_says_how_they_ended", broken.ThrowsErrorsAway, ["lacks 'to stderr'", "Job.log"]),
+    ("no_more_run_than_are_allowed", broken.BeginsAll, ["Resources(jobs=1)", "beside another one"]),
+    ("stop_lets_jobs_save", broken.StopsWithoutMercy, ["before a job had saved", "SIGTERM"]),
+    ("stop_lets_jobs_save", broken.StopsAndGoesOn, ["still waiting"]),
+    ("kill_ends_what_runs", broken.ForgetsWhatItKills, ["missing in ended()"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "cls", "words"), MISTAKES, ids=[f"{check}-{cls.__name__}" for check, cls, _ in MISTAKES]
+)
+def test_a_mistake_is_seen_and_what_to_change_is_said(
+    tmp_path: Path, check: str, cls: type[Executor], words: list[str]
+) -> None:
+    kit = ExecutorKit(cls, cls.Config(), tmp_path)
+    try:
+        finding = run(vars(executor)[check], "", kit)
+    finally:
+        kit.end()
+    assert finding.status == "failed"
+    for word in words:
+        assert word in finding.told
+
+
+def test_no_check_is_without_a_mistake() -> None:
+    found = list(executor_findings(broken.Plain))
+    assert {finding.check for finding in found} - {CONFIG} == {check for check, _, _ in MISTAKES}
+    assert {finding.status for finding in found} == {"passed"}
+
+
+def test_one_without_its_cluster_is_no_success() -> None:
+    with pytest.raises(ConformanceError, match=r"(?s)nothing of HasNoCluster.*login node"):
+        check_executor(broken.HasNoCluster)

@@ -1,0 +1,319 @@
+"""`sslkit check`: whatever names a component, it is found, checked and told."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import make_photos, sslkit
+
+from sslkit.check import Outcome, check
+from sslkit.conformance.asked import Asked
+from sslkit.conformance.sought import find, kind_of
+from sslkit.errors import PluginError, RecipeError
+
+TRACKER = '''
+from dataclasses import dataclass
+from sslkit import Tracker, hookimpl
+
+SSLKIT_API = "1"
+
+
+@dataclass
+class {name}Config:
+    """Its settings."""
+
+    width: int = 1
+    """Some number."""
+
+
+class {name}(Tracker):
+    Config = {name}Config
+
+    def __init__(self, config, run_dir, name):
+        assert config.width == {width}, f"width is {{config.width}}"
+
+    def log(self, record):
+        {log}
+
+
+@hookimpl
+def sslkit_trackers():
+    return {{"{lower}": {name}}}
+'''
+WATCHER = """
+from sslkit import hookimpl
+
+
+@hookimpl
+def sslkit_step_finished(progress, output):
+    {body}
+"""
+
+
+def tracker(path: Path, name: str = "Ear", *, log: str = "pass", width: int = 1) -> Path:
+    """A one-file plugin with a tracker, which takes milliseconds to check."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(TRACKER.format(name=name, lower=name.lower(), log=log, width=width))
+    return path
+
+
+def package(folder: Path, *, where: str = "src/ear_plugin", **how: Any) -> Path:
+    """A package that is not installed, in a folder."""
+    tracker(folder / where / "__init__.py", **how)
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "sslkit-ear"\nversion = "0.3"\ndependencies = ["sslkit>=0.1,<1"]\n'
+        '[project.entry-points.sslkit]\near = "ear_plugin"\n'
+    )
+    return folder
+
+
+def checked(outcome: Outcome) -> list[tuple[str, str, bool]]:
+    return [(each.kind, each.name, each.conforms) for each in outcome.checked]
+
+
+# --- what is meant -----------------------------------------------------------------------------------------
+
+
+def test_a_file(tmp_path: Path) -> None:
+    outcome = check(str(tracker(tmp_path / "ear.py")))
+    assert checked(outcome) == [("plugin", "ear.py", True), ("tracker", "ear", True)]
+    assert outcome.exit_code == 0
+
+
+@pytest.mark.parametrize("where", ["src/ear_plugin", "ear_plugin"])
+def test_a_folder_counts_as_installed_while_it_is_checked(tmp_path: Path, where: str) -> None:
+    path, modules = list(sys.path), {*sys.modules}
+    with find(str(package(tmp_path / where.replace("/", "-"), where=where))) as meant:
+        assert [(each.kind, each.name) for each in meant.components] == [("trackers", "ear")]
+        info = meant.components[0].offer.info
+        assert (info.name, info.version, info.origin) == ("sslkit-ear", "0.3", "package")
+    assert sys.path == path
+    for name in {*sys.modules} - modules:
+        del sys.modules[name]
+
+
+def test_a_component_by_its_name(tmp_path: Path) -> None:
+    for word in ("tensorboard", "tracker:tensorboard", "trackers:tensorboard"):
+        assert checked(check(word)) == [("tracker", "tensorboard", True)]
+    assert checked(check("tensorboard", kind="tracker")) == [("tracker", "tensorboard", True)]
+
+
+def test_one_kind_alone(tmp_path: Path) -> None:
+    path = str(tracker(tmp_path / "ear.py"))
+    assert len(check(path, kind="trackers").checked) == 2
+    with pytest.raises(PluginError, match=r"ear.py provides no method\n.*sslkit_methods"):
+        check(path, kind="method")
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "words"),
+    [
+        ("dnio", None, ["neither a component nor a plugin called 'dnio'", "did you mean 'dino'"]),
+        ("evaluator:dino", None, ["neither a evaluator"]),
+        ("thing:dino", None, ["there is no kind 'thing'", "method, backbone"]),
+        ("no/such.py", None, ["there is no file"]),
+        ("dino", "methd", ["there is no kind 'methd'", "did you mean 'method'"]),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(word: str, kind: str | None, words: list[str]) -> None:
+    with pytest.raises(PluginError) as caught:
+        check(word, kind=kind)
+    for text in words:
+        assert text in str(caught.value)
+
+
+def test_a_folder_that_is_no_package(tmp_path: Path) -> None:
+    with pytest.raises(PluginError, match=r"has no pyproject.toml"):
+        check(str(tmp_path))
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n')
+    with pytest.raises(PluginError, match=r"(?s)no entry point in the group 'sslkit'.*NAME = "):
+        check(str(tmp_path))
+    (tmp_path / "pyproject.toml").write_text("[project")
+    with pytest.raises(PluginError, match="is not TOML"):
+        check(str(tmp_path))
+
+
+def test_kinds_in_singular_and_plural() -> None:
+    assert kind_of("dataset") == kind_of("datasets") == "datasets"
+
+
+# --- what is found -----------------------------------------------------------------------------------------
+
+
+def test_a_failure_is_told_with_its_place_and_the_exit_code_is_1(tmp_path: Path) -> None:
+    lines: list[str] = []
+    path = tracker(tmp_path / "ear.py", log="record['loss'] + 1")
+    outcome = check(str(path), say=lines.append)
+    assert outcome.exit_code == 1
+    text = "\n".join(lines)
+    assert "tracker ear, of ear.py" in text
+    assert "  FAILED   it hears a run\n           raised KeyError: 'loss' (at ear.py, line" in text
+    assert "ear does not conform: 1 of 3 checks failed" in text
+
+
+def test_a_plugin_that_does_not_load_is_a_finding_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "ear.py").write_text("import sslkit\n\nimport not_there\n")
+    outcome = check(str(tmp_path / "ear.py"))
+    assert outcome.exit_code == 1
+    (finding,) = outcome.checked[0].findings
+    assert (finding.check, finding.status) == ("it_loads", "failed")
+    assert "not_there" in finding.told
+    assert "ear.py, line 3" in finding.told
+
+
+def test_a_package_that_does_not_load_is_a_finding_with_its_line(tmp_path: Path) -> None:
+    folder = package(tmp_path / "broken", where="src/ear_plugin")
+    (folder / "src/ear_plugin/__init__.py").write_text("\nimport not_there\n")
+    outcome = check(str(folder))
+    assert outcome.exit_code == 1
+    (finding,) = outcome.checked[0].findings
+    assert "No module named 'not_there'" in finding.told
+    assert "line 2" in finding.told
+
+
+def test_a_hook_that_does_not_exist_is_a_finding(tmp_path: Path) -> None:
+    path = tracker(tmp_path / "ear.py")
+    path.write_text(path.read_text().replace("def sslkit_trackers", "def sslkit_tracker"))
+    (finding,) = check(str(path)).checked[0].findings
+    assert finding.status == "failed"
+    assert "did you mean 'sslkit_trackers'" in finding.told
+
+
+def test_a_plugin_that_names_no_version_of_the_hooks_is_told_so(tmp_path: Path) -> None:
+    path = tracker(tmp_path / "ear.py")
+    path.write_text(path.read_text().replace('SSLKIT_API = "1"', ""))
+    (finding,) = check(str(path)).checked[0].findings
+    assert (finding.status, 'SSLKIT_API = "1"' in finding.told) == ("passed", True)
+
+
+def test_watching_hooks_hear_a_real_run(tmp_path: Path) -> None:
+    (tmp_path / "fine.py").write_text(WATCHER.format(body="assert progress.step < 4"))
+    (tmp_path / "broken.py").write_text(WATCHER.format(body="assert progress.step < 3, 'too long'"))
+    fine, broken = (check(str(tmp_path / name)).checked[0].findings[-1] for name in ("fine.py", "broken.py"))
+    assert (fine.check, fine.status, fine.told) == ("watching_hooks_hear_a_run", "passed", "")
+    assert broken.status == "failed"
+    assert "failed in sslkit_step_finished" in broken.told
+    assert "too long" in broken.told
+
+
+def test_a_data_set_without_data_is_skipped_and_with_data_checked(tmp_path: Path) -> None:
+    lines: list[str] = []
+    assert check("folder", say=lines.append).exit_code == 0
+    assert "data.root=DIR" in "\n".join(lines)
+    assert lines[-1].startswith("folder: nothing of what it does could be checked")
+    photos = make_photos(tmp_path / "photos")
+    outcome = check("folder", [f"data.root={photos}", "data.split=", "data.suffixes=[.png]"])
+    assert outcome.exit_code == 0
+    assert {finding.status for finding in outcome.checked[0].findings} == {"passed"}
+
+
+# --- what is said beside the name --------------------------------------------------------------------------
+
+
+def test_settings_of_the_component(tmp_path: Path) -> None:
+    path = str(tracker(tmp_path / "ear.py", width=7))
+    assert check(path).exit_code == 1
+    assert check(path, ["width=7"]).exit_code == 0
+    with pytest.raises(
+        RecipeError, match=r"(?s)there is no key 'widht'.*did you mean 'width'.*keys of ear: width"
+    ):
+        check(path, ["widht=7"])
+    with pytest.raises(RecipeError, match="'width' is 'seven', but must be a whole number"):
+        check(path, ["width=seven"])
+
+
+def test_words_are_sorted_by_what_they_are_for() -> None:
+    words = ["out_dim=64", "flip.p=0", "backbone.name=glom", "backbone.args.depth=2", "data.root=photos"]
+    asked = Asked.read([*words, "augment.name=patches", "augment.size=8", "method.temperature=0.1"])
+    assert asked.own == {"out_dim": 64, "flip": {"p": 0}}
+    assert (asked.backbone, asked.args, asked.augmentation) == ("glom", {"depth": 2}, "patches")
+    assert asked.source == {"root": Path("photos")}
+
+
+METHOD = '''
+from dataclasses import dataclass
+from sslkit import Method, StepOutput, hookimpl
+from sslkit.errors import RecipeError
+from sslkit.nn.pocket import vit_pocket
+
+
+@dataclass
+class PickyConfig:
+    """No settings."""
+
+
+class Picky(Method):
+    Config = PickyConfig
+
+    def __init__(self, config, setup):
+        super().__init__()
+        self.backbone = setup.backbone()
+        if self.backbone.embed_dim != 24:
+            raise RecipeError("it works with the backbone 'own' alone")
+
+    @property
+    def encoder(self):
+        return self.backbone
+
+    def forward(self, views, progress):
+        if len(views.global_views) != {views}:
+            raise RecipeError("it needs {views} global views")
+        features = self.backbone(views.global_views.flatten(0, 1))
+        return StepOutput(features.square().mean())
+
+
+def own(*, depth=1, **common):
+    return vit_pocket(embed_dim=24, num_heads=2, depth=depth, patch_size=8, **common)
+
+
+@hookimpl
+def sslkit_methods():
+    return {{"picky": Picky}}
+
+
+@hookimpl
+def sslkit_backbones():
+    return {{"own": own}}
+'''
+
+
+@pytest.mark.slow
+def test_a_method_is_checked_with_the_backbone_of_its_plugin_where_it_refuses_others(tmp_path: Path) -> None:
+    (tmp_path / "picky.py").write_text(METHOD.format(views=2))
+    outcome = check(str(tmp_path / "picky.py"), kind="method")
+    assert outcome.exit_code == 0
+    # also where the backbone's kind was not asked for
+    where = {finding.where for finding in outcome.checked[1].findings if finding.status == "passed"}
+    assert {"its backbone, no local views", "its backbone, 2 local views"} <= where
+
+
+@pytest.mark.slow
+def test_a_method_is_checked_with_the_backbone_and_the_views_that_are_named(tmp_path: Path) -> None:
+    (tmp_path / "picky.py").write_text(METHOD.format(views=3))
+    words = ["backbone.name=own", "backbone.args.depth=2", "augment.name=patches", "augment.size=16"]
+    outcome = check(str(tmp_path / "picky.py"), words, kind="method")
+    found = outcome.checked[1].findings
+    assert outcome.exit_code == 0
+    assert {finding.where for finding in found if finding.check == "resume_is_exact"} == {
+        "its backbone, views of patches"
+    }
+
+
+# --- the command -------------------------------------------------------------------------------------------
+
+
+def test_the_command(tmp_path: Path) -> None:
+    tracker(tmp_path / "ear.py")
+    done = sslkit("check", "ear.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "ear conforms: 9 checks passed" in done.stdout
+    tracker(tmp_path / "ear.py", log="print('heard'); record['loss'] + 1")
+    done = sslkit("check", "ear.py", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    record = json.loads(done.stdout)
+    assert (record["exit_code"], record["components"][1]["conforms"]) == (1, False)
+    done = sslkit("check", "eer.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: there is no file")
