@@ -120,7 +120,7 @@ class RayExecutor(Executor):
     def kill(self) -> None:
         unsaved = list(self._running)
         self._cancel(force=True)
-        self._ended.update((name, "killed") for name in unsaved if name not in self._ended)
+        self._ended.update((name, "killed") for name in unsaved if self._ended.get(name) != "")
         self._disconnect()
 
     def _cancel(self, *, force: bool) -> None:

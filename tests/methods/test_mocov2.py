@@ -156,6 +156,7 @@ def test_a_network_without_batch_norm_is_left_whole() -> None:
 
 
 def test_groups_are_random_and_each_has_its_own_batch_norm() -> None:
+    torch.manual_seed(0)  # two draws of pairs are the same once in 105
     method, views = apart(replace(SMALL, shuffle_groups=4)), batch_of_views()
     with inputs_of(method.key_backbone) as groups:
         keys = method(views, progress()).carry["keys"]
