@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from sslkit.conformance.configs import config_finding, config_for_checks
+from sslkit.conformance.configs import configured
 from sslkit.conformance.devices import works_on_another_device
 from sslkit.conformance.findings import Check, Finding, NotChecked, demand, examine, pass_gates
 from sslkit.conformance.method_checks import one_thread
@@ -64,14 +64,11 @@ def augmentation_findings(cls: type[Augmentation], config: Any = None) -> Iterat
     Args:
         config: its configuration; None: `Config.for_checks()`, or its defaults.
     """
-    yield config_finding(cls)
-    try:
-        kit = AugmentationKit(cls, config_for_checks(cls) if config is None else config)
-    except NotChecked as reason:
-        yield Finding(it_is_built.__name__, "", "skipped", str(reason))
+    config = yield from configured(cls, config, it_is_built)
+    if config is None:
         return
     with one_thread():
-        alive = yield from pass_gates(GATES, {"": kit})
+        alive = yield from pass_gates(GATES, {"": AugmentationKit(cls, config)})
         yield from examine(CHECKS, alive)
 
 

@@ -1,11 +1,11 @@
 """A component's `Config`: typed, documented, and where its defaults are large with a small version."""
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
-from sslkit.conformance.findings import CONFIG, Finding, NotChecked, demand, run
+from sslkit.conformance.findings import CONFIG, Check, Finding, NotChecked, demand, run
 from sslkit.errors import RecipeError
 from sslkit.recipe.explain import field_meanings
 from sslkit.recipe.layers import Draft
@@ -24,6 +24,24 @@ def config_finding(component: Any, *, shared: Collection[str] = ("name",)) -> Fi
         shared: keys that stand beside its own in a recipe, which it cannot have.
     """
     return run(lambda _: config_is_typed_and_documented(component, shared), "", None, CONFIG)
+
+
+def configured(
+    component: Any, config: Any, first: Check[Any], *, shared: Collection[str] = ("name",)
+) -> Generator[Finding, None, Any]:
+    """`config_finding`; gives back the configuration to check with.
+
+    Args:
+        config: is given back; None: `Config.for_checks()`, or its defaults.
+        first: the check that comes next: it is skipped, and None given back, where keys have no default.
+        shared: as in `config_finding`.
+    """
+    yield config_finding(component, shared=shared)
+    try:
+        return config_for_checks(component) if config is None else config
+    except NotChecked as reason:
+        yield Finding(first.__name__, "", "skipped", str(reason))
+        return None
 
 
 def config_is_typed_and_documented(component: Any, shared: Collection[str] = ("name",)) -> None:

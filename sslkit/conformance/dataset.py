@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from sslkit.conformance.configs import DATASET_KEYS, config_finding, config_for_checks
+from sslkit.conformance.configs import DATASET_KEYS, configured
 from sslkit.conformance.findings import Check, Finding, NotChecked, demand, examine, pass_gates
 from sslkit.core.dataset import Dataset, DataSource, Sample
 from sslkit.data.loader import train_loader
@@ -54,14 +54,11 @@ def dataset_findings(
         config: its configuration; None: `Config.for_checks()`, or its defaults.
         root, split, labels, channels: what a recipe's `data` section says.
     """
-    yield config_finding(cls, shared=DATASET_KEYS)
-    source = DataSource(None if root is None else Path(root), split, labels, channels)
-    try:
-        kit = DatasetKit(cls, config_for_checks(cls) if config is None else config, source)
-    except NotChecked as reason:
-        yield Finding(it_opens.__name__, "", "skipped", str(reason))
+    config = yield from configured(cls, config, it_opens, shared=DATASET_KEYS)
+    if config is None:
         return
-    alive = yield from pass_gates(GATES, {"": kit})
+    source = DataSource(None if root is None else Path(root), split, labels, channels)
+    alive = yield from pass_gates(GATES, {"": DatasetKit(cls, config, source)})
     yield from examine(CHECKS, alive)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sslkit.augment.config import MultiCropConfig
-from sslkit.conformance.configs import config_finding, config_for_checks
+from sslkit.conformance.configs import configured
 from sslkit.conformance.findings import Check, Finding, NotChecked, demand, examine, few, pass_gates
 from sslkit.conformance.method_checks import one_thread
 from sslkit.conformance.pictures import pictures
@@ -135,13 +135,10 @@ def evaluator_findings(
         backbone, args: a factory and its arguments, in place of both.
         registry: answers for names in recipes; None: the built-ins alone.
     """
-    yield config_finding(cls)
-    registry = registry or Registry.load(allow="")
-    try:
-        config = config_for_checks(cls) if config is None else config
-    except NotChecked as reason:
-        yield Finding(it_is_built.__name__, "", "skipped", str(reason))
+    config = yield from configured(cls, config, it_is_built)
+    if config is None:
         return
+    registry = registry or Registry.load(allow="")
     with kits(cls, config, _networks(backbone, args or {}, registry), registry) as asked, one_thread():
         alive = yield from pass_gates(GATES, asked)
         yield from examine(CHECKS, alive)

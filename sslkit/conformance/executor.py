@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sslkit.conformance.configs import config_finding, config_for_checks
+from sslkit.conformance.configs import configured
 from sslkit.conformance.findings import Check, Finding, NotChecked, demand, examine, few, pass_gates
 from sslkit.core.executor import Executor, Job, Resources
 from sslkit.errors import SslkitError
@@ -80,11 +80,8 @@ def executor_findings(cls: type[Executor], config: Any = None) -> Iterator[Findi
     Args:
         config: its configuration; None: `Config.for_checks()`, or its defaults.
     """
-    yield config_finding(cls)
-    try:
-        config = config_for_checks(cls) if config is None else config
-    except NotChecked as reason:
-        yield Finding(it_is_built.__name__, "", "skipped", str(reason))
+    config = yield from configured(cls, config, it_is_built)
+    if config is None:
         return
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         kit = ExecutorKit(cls, config, Path(folder))

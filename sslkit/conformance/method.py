@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from sslkit.conformance.configs import config_finding, config_for_checks
+from sslkit.conformance.configs import configured
 from sslkit.conformance.cost import cost_beside_dino
 from sslkit.conformance.findings import Check, Finding, NotChecked, examine, pass_gates, run
 from sslkit.conformance.method_checks import (
@@ -76,11 +76,8 @@ def method_findings(
         views: batches by what they are called, in place of those with and without local views.
         leave_out: names of checks that are not made, such as `EXPENSIVE`.
     """
-    yield config_finding(cls)
-    try:
-        config = config_for_checks(cls) if config is None else config
-    except NotChecked as reason:
-        yield Finding(it_is_built.__name__, "", "skipped", str(reason))
+    config = yield from configured(cls, config, it_is_built)
+    if config is None:
         return
     with one_thread():
         kits = settings(cls, config, backbone, args or {}, views or default_views())

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sslkit.conformance.configs import config_finding, config_for_checks
+from sslkit.conformance.configs import configured
 from sslkit.conformance.findings import Check, Finding, NotChecked, demand, examine, few, pass_gates
 from sslkit.conformance.records import NAME, a_run, end, evaluation, start, step
 from sslkit.core.tracker import Record, Tracker
@@ -58,11 +58,8 @@ def tracker_findings(cls: type[Tracker], config: Any = None) -> Iterator[Finding
     Args:
         config: its configuration; None: `Config.for_checks()`, or its defaults.
     """
-    yield config_finding(cls)
-    try:
-        config = config_for_checks(cls) if config is None else config
-    except NotChecked as reason:
-        yield Finding(it_is_built.__name__, "", "skipped", str(reason))
+    config = yield from configured(cls, config, it_is_built)
+    if config is None:
         return
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         kit = TrackerKit(cls, config, Path(folder))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from conformance import broken_backbones as broken
+from conformance.mistakes import Mistake, assert_complete, assert_told, each_of
 
 from sslkit.conformance import backbone, backbone_state, backbone_tokens
 from sslkit.conformance.backbone_kit import BackboneKit
@@ -11,7 +12,7 @@ from sslkit.conformance.findings import Finding, run
 from sslkit.testing import ConformanceError, backbone_findings, check_backbone
 
 CHECKS = {**vars(backbone), **vars(backbone_state), **vars(backbone_tokens)}
-MISTAKES: list[tuple[str, Any, list[str]]] = [
+MISTAKES: list[Mistake] = [
     ("it_is_built", broken.WantsMore, ["TypeError", "depth"]),
     ("it_is_built", broken.HidesItsNetwork, ["no submodule", "__init__"]),
     ("features_have_their_shape", broken.GivesAMap, ["(3, 16, 12)", "[B, embed_dim] = (3, 12)"]),
@@ -44,20 +45,13 @@ def found_by(check: str, cls: Any) -> Finding:
     return run(CHECKS[check], "", BackboneKit(cls))
 
 
-@pytest.mark.parametrize(
-    ("check", "cls", "words"), MISTAKES, ids=[f"{check}-{cls.__name__}" for check, cls, _ in MISTAKES]
-)
+@each_of(MISTAKES)
 def test_a_mistake_is_seen_and_what_to_change_is_said(check: str, cls: Any, words: list[str]) -> None:
-    finding = found_by(check, cls)
-    assert finding.status == "failed"
-    for word in words:
-        assert word in finding.told
-    assert found_by(check, broken.Plain).status == "passed"
+    assert_told(found_by(check, cls), words)
 
 
 def test_no_check_is_without_a_mistake() -> None:
-    made = {finding.check for finding in backbone_findings(broken.Plain)}
-    assert made == {check for check, _, _ in MISTAKES}
+    assert_complete(MISTAKES, backbone_findings(broken.Plain))
 
 
 def test_a_backbone_of_ones_own_conforms() -> None:

@@ -2,15 +2,16 @@
 
 import pytest
 from conformance import broken_evaluators as broken
+from conformance.mistakes import Mistake, assert_complete, assert_told, each_of
 
 from sslkit.conformance import evaluator
 from sslkit.conformance.evaluator import NETWORKS, kits
-from sslkit.conformance.findings import CONFIG, Finding, run
+from sslkit.conformance.findings import Finding, run
 from sslkit.core.evaluator import Evaluator
 from sslkit.plugins import Registry
 from sslkit.testing import ConformanceError, check_evaluator, evaluator_findings
 
-MISTAKES: list[tuple[str, type[Evaluator], list[str]]] = [
+MISTAKES: list[Mistake] = [
     ("it_is_built", broken.NeedsTheWeather, ["weather", "labels, masks, method, prototypes"]),
     ("its_result_is_whole", broken.GivesTensors, ["'norm' is a Tensor", ".item()"]),
     ("its_result_is_whole", broken.GivesNaN, ["'norm' is nan", "notes"]),
@@ -38,22 +39,15 @@ def found_by(check: str, cls: type[Evaluator], registry: Registry, network: str 
         return run(vars(evaluator)[check], network, asked[network])
 
 
-@pytest.mark.parametrize(
-    ("check", "cls", "words"), MISTAKES, ids=[f"{check}-{cls.__name__}" for check, cls, _ in MISTAKES]
-)
+@each_of(MISTAKES)
 def test_a_mistake_is_seen_and_what_to_change_is_said(
     registry: Registry, check: str, cls: type[Evaluator], words: list[str]
 ) -> None:
-    finding = found_by(check, cls, registry)
-    assert finding.status == "failed"
-    for word in words:
-        assert word in finding.told
-    assert found_by(check, broken.Plain, registry).status == "passed"
+    assert_told(found_by(check, cls, registry), words)
 
 
 def test_no_check_is_without_a_mistake(registry: Registry) -> None:
-    made = {finding.check for finding in evaluator_findings(broken.Plain, registry=registry)}
-    assert made - {CONFIG} == {check for check, _, _ in MISTAKES}
+    assert_complete(MISTAKES, evaluator_findings(broken.Plain, registry=registry))
 
 
 @pytest.mark.parametrize("cls", [broken.Plain, broken.NeedsLabels, broken.AsksForManyImages])

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 from conformance import broken_executors as broken
+from conformance.mistakes import Mistake, assert_complete, assert_told, each_of
 
 from sslkit.conformance import executor
 from sslkit.conformance.executor import ExecutorKit
-from sslkit.conformance.findings import CONFIG, run
+from sslkit.conformance.findings import run
 from sslkit.core.executor import Executor
 from sslkit.testing import ConformanceError, check_executor, executor_findings
 
-MISTAKES: list[tuple[str, type[Executor], list[str]]] = [
+MISTAKES: list[Mistake] = [
     ("it_is_built", broken.WantsMore, ["TypeError", "queue"]),
     ("jobs_run_and_it_says_how_they_ended", broken.CallsAFailureASuccess, ["'bad' failed", "exit code 3"]),
     ("jobs_run_and_it_says_how_they_ended", broken.ThrowsErrorsAway, ["lacks 'to stderr'", "Job.log"]),
@@ -22,9 +23,7 @@ MISTAKES: list[tuple[str, type[Executor], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("check", "cls", "words"), MISTAKES, ids=[f"{check}-{cls.__name__}" for check, cls, _ in MISTAKES]
-)
+@each_of(MISTAKES)
 def test_a_mistake_is_seen_and_what_to_change_is_said(
     tmp_path: Path, check: str, cls: type[Executor], words: list[str]
 ) -> None:
@@ -33,15 +32,11 @@ def test_a_mistake_is_seen_and_what_to_change_is_said(
         finding = run(vars(executor)[check], "", kit)
     finally:
         kit.end()
-    assert finding.status == "failed"
-    for word in words:
-        assert word in finding.told
+    assert_told(finding, words)
 
 
 def test_no_check_is_without_a_mistake() -> None:
-    found = list(executor_findings(broken.Plain))
-    assert {finding.check for finding in found} - {CONFIG} == {check for check, _, _ in MISTAKES}
-    assert {finding.status for finding in found} == {"passed"}
+    assert_complete(MISTAKES, executor_findings(broken.Plain))
 
 
 def test_one_without_its_cluster_is_no_success() -> None:

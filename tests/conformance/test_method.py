@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from conformance import broken_methods as broken
+from conformance.mistakes import Mistake, assert_complete, assert_told, each_of
 
 from sslkit.conformance import method_checks, method_state
 from sslkit.conformance.cost import cost_beside_dino
@@ -26,7 +27,7 @@ def found_by(check: str, cls: type[Method], network: str = "vit") -> Finding:
     return run(CHECKS[check], "here", kit_of(cls, network))
 
 
-MISTAKES: list[tuple[str, type[Method], list[str]]] = [
+MISTAKES: list[Mistake] = [
     ("it_is_built", broken.WantsMore, ["TypeError", "temperature"]),
     ("loss_is_finite_and_has_a_gradient", broken.Overflows, ["the loss is inf"]),
     ("loss_is_finite_and_has_a_gradient", broken.GivesEachImagesLoss, ["(16,)", "take its mean"]),
@@ -63,23 +64,17 @@ MISTAKES: list[tuple[str, type[Method], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("check", "cls", "words"), MISTAKES, ids=[f"{check}-{cls.__name__}" for check, cls, _ in MISTAKES]
-)
+@each_of(MISTAKES)
 def test_a_mistake_is_seen_and_what_to_change_is_said(
     check: str, cls: type[Method], words: list[str]
 ) -> None:
-    finding = found_by(check, cls)
-    assert finding.status == "failed"
-    for word in words:
-        assert word in finding.told
-    assert found_by(check, broken.Plain).status == "passed"
+    assert_told(found_by(check, cls), words)
 
 
 def test_no_check_is_without_a_mistake() -> None:
     ours = {name for module in (method_checks, method_state) for name in vars(module)}
-    made = {f.check for f in method_findings(broken.Plain, views=ONE, leave_out=EXPENSIVE)} & ours
-    assert made == {check for check, _, _ in MISTAKES}
+    found = method_findings(broken.Plain, views=ONE, leave_out=EXPENSIVE)
+    assert_complete(MISTAKES, [finding for finding in found if finding.check in ours])
 
 
 def test_a_plain_method_conforms() -> None:

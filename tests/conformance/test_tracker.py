@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from conformance import broken_trackers as broken
+from conformance.mistakes import Mistake, assert_complete, assert_told, each_of
 from runs import make_photos, tiny_recipe
 
 from sslkit import run
-from sslkit.conformance.findings import CONFIG
 from sslkit.conformance.records import a_run, end
 from sslkit.core.tracker import Record, Tracker
 from sslkit.testing import ConformanceError, check_tracker, tracker_findings
 
-MISTAKES: list[tuple[str, type[Tracker], list[str]]] = [
+MISTAKES: list[Mistake] = [
     ("it_is_built", broken.WantsMore, ["TypeError", "project"]),
     ("it_hears_a_run", broken.KnowsStepsAlone, ["KeyError", "in log"]),
     ("it_hears_a_run", broken.ChangesRecords, ["changes the step record"]),
@@ -27,22 +27,16 @@ MISTAKES: list[tuple[str, type[Tracker], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("check", "cls", "words"), MISTAKES, ids=[f"{check}-{cls.__name__}" for check, cls, _ in MISTAKES]
-)
+@each_of(MISTAKES)
 def test_a_mistake_is_seen_and_what_to_change_is_said(
     check: str, cls: type[Tracker], words: list[str]
 ) -> None:
     found = {finding.check: finding for finding in tracker_findings(cls)}
-    assert found[check].status == "failed"
-    for word in words:
-        assert word in found[check].told
+    assert_told(found[check], words)
 
 
 def test_no_check_is_without_a_mistake() -> None:
-    found = list(tracker_findings(broken.Plain))
-    assert {finding.check for finding in found} - {CONFIG} == {check for check, _, _ in MISTAKES}
-    assert {finding.status for finding in found} == {"passed"}
+    assert_complete(MISTAKES, tracker_findings(broken.Plain))
 
 
 def test_one_whose_package_is_missing_is_no_success() -> None:
