@@ -32,6 +32,7 @@ class Demo(Dataset):
             raise missing_split("the demo", source.split, list(SPLITS))
         self._scenes = load_scenes(config, source.split)
         self._split, self._channels = source.split, source.channels
+        self._told_apart = config.objects > 1
         self._identity = f"demo {fingerprint(config, source.split)}"
         self.has_masks = config.objects > 0
         self.instances = len(IDENTITY_NAMES) if self.has_masks else None
@@ -56,6 +57,7 @@ class Demo(Dataset):
             self.key(index),
             mask=self._scenes.masks[index],
             instance=int(self._scenes.identities[index]),
+            objects=self._scenes.objects[index] if self._told_apart else None,
         )
 
 

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -104,7 +104,7 @@ class ScenesConfig:
     """`quiet`: a pale grey of its own per scene; `gradient`: between four random corner colours; `photo`:
     a random crop of one of seven colour photos that come with scikit-image and scikit-learn."""
     objects: int = 1
-    """Objects in a scene, 0 or more. Class, identity and mask are those of the largest, which the others may
+    """Objects in a scene, 0 to 254. Class, identity and mask are those of the largest, which the others may
     partly cover. With 0 there is only background: class and identity are -1, the mask is empty."""
     scale: list[float] = field(default_factory=lambda: [0.5, 0.85])
     """Smallest and largest longer side of an object, as a share of the image's side; within (0, 1]."""
@@ -132,6 +132,7 @@ class Scene:
     mask: NDArray[np.bool_]  # [S, S], visible pixels of the labelled object
     label: int  # index into CLASS_NAMES, or -1
     identity: int  # index into IDENTITY_NAMES, or -1
+    objects: NDArray[np.uint8]  # [S, S], 0 background, n the n-th largest object where it can be seen
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ class Scenes:
     masks: NDArray[np.bool_]  # [N, S, S]
     labels: NDArray[np.int64]  # [N]
     identities: NDArray[np.int64]  # [N]
+    objects: NDArray[np.uint8]  # [N, S, S]
 
 
 def load_scenes(config: ScenesConfig, split: str) -> Scenes:
@@ -166,10 +168,10 @@ def render_scene(config: ScenesConfig, split: str, index: int) -> Scene:
     stream = (config.scenes_seed, SPLITS.index(split), index)
     image = _background(config, np.random.default_rng([*stream, 0]))
     if config.objects == 0:
-        return Scene(np.asarray(image), np.zeros((config.image_size, config.image_size), bool), -1, -1)
+        nothing = np.zeros((config.image_size, config.image_size), np.uint8)
+        return Scene(np.asarray(image), nothing > 0, -1, -1, nothing)
     pool = _identities(config, split)
-    identity, mask = _draw_objects(image, config, pool, index, np.random.default_rng([*stream, 1]))
-    return Scene(np.asarray(image), mask, identity // _PER_CLASS, identity)
+    return _with_objects(image, config, pool, index, np.random.default_rng([*stream, 1]))
 
 
 def compose_scene(config: ScenesConfig, identity: int, ground: int, pose: int) -> Scene:
@@ -183,8 +185,7 @@ def compose_scene(config: ScenesConfig, identity: int, ground: int, pose: int) -
     stream = (config.scenes_seed, len(SPLITS))
     image = _background(config, np.random.default_rng([*stream, ground, 0]))
     alone = replace(config, objects=1)
-    _, mask = _draw_objects(image, alone, [identity], 0, np.random.default_rng([*stream, pose, 1]))
-    return Scene(np.asarray(image), mask, identity // _PER_CLASS, identity)
+    return _with_objects(image, alone, [identity], 0, np.random.default_rng([*stream, pose, 1]))
 
 
 def check_config(config: ScenesConfig, split: str) -> None:
@@ -195,7 +196,7 @@ def check_config(config: ScenesConfig, split: str) -> None:
     _check("count", config.count, "1 or more", config.count >= 1)
     _check("eval_count", config.eval_count, "1 or more", config.eval_count >= 1)
     _check("image_size", config.image_size, "8 or more", config.image_size >= 8)
-    _check("objects", config.objects, "0 or more", config.objects >= 0)
+    _check("objects", config.objects, "0 to 254", 0 <= config.objects < 255)
     low, high = config.scale if len(config.scale) == 2 else (1.0, 0.0)
     _check("scale", list(config.scale), "[low, high] with 0 < low <= high <= 1", 0 < low <= high <= 1)
     _check("rotation", config.rotation, "0 to 180 degrees", 0 <= config.rotation <= 180)
@@ -220,21 +221,21 @@ def _identities(config: ScenesConfig, split: str) -> list[int]:
     return [number * _PER_CLASS + rank for rank in ranks for number in range(len(CLASS_NAMES))]
 
 
-def _draw_objects(
+def _with_objects(
     image: Image.Image, config: ScenesConfig, pool: list[int], index: int, rng: np.random.Generator
-) -> tuple[int, NDArray[np.bool_]]:
-    """Paint the objects onto `image`; the largest one's identity and visible pixels [S, S]."""
+) -> Scene:
+    """Paint the objects onto `image`; label, identity and mask are the largest one's."""
     shares = np.sort(rng.uniform(config.scale[0], config.scale[1], size=config.objects))[::-1]
     identities = [pool[index % len(pool)], *rng.choice(pool, size=config.objects - 1).tolist()]
-    mask = np.zeros((config.image_size, config.image_size), bool)
+    objects = np.zeros((config.image_size, config.image_size), np.uint8)
     for turn in rng.permutation(config.objects):
         pose_rng = rng.spawn(1)[0]
         sprite = _posed(identities[turn], float(shares[turn]), config, pose_rng)
         corner = _corner(sprite.size, config, pose_rng)
         image.paste(sprite, corner, sprite)
-        covered = _covered(sprite, corner, config.image_size)
-        mask = covered if turn == 0 else mask & ~covered
-    return identities[0], mask
+        objects[_covered(sprite, corner, config.image_size)] = turn + 1
+    identity = identities[0]
+    return Scene(np.asarray(image), objects == 1, identity // _PER_CLASS, identity, objects)
 
 
 def _posed(identity: int, share: float, config: ScenesConfig, rng: np.random.Generator) -> Image.Image:
@@ -336,6 +337,7 @@ def _render_all(config: ScenesConfig, split: str) -> Scenes:
         np.stack([scene.mask for scene in scenes]),
         np.array([scene.label for scene in scenes], np.int64),
         np.array([scene.identity for scene in scenes], np.int64),
+        np.stack([scene.objects for scene in scenes]),
     )
 
 
@@ -347,11 +349,14 @@ def fingerprint(config: ScenesConfig, split: str) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
+_ARRAYS = tuple(field.name for field in fields(Scenes))
+
+
 def _read(path: Path) -> Scenes | None:
     """The scenes in `path`; None if there is no such file or it is damaged (zip checks its own sums)."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return Scenes(**{name: arrays[name] for name in ("images", "masks", "labels", "identities")})
+            return Scenes(**{name: arrays[name] for name in _ARRAYS})
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         return None
 

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.utils.deterministic
 
 from sslkit.errors import RecipeError
 from sslkit.recipe.schema import RuntimeSection
@@ -93,17 +95,23 @@ def process_group(runtime: RuntimeSection) -> Iterator[Place]:
             dist.destroy_process_group()
 
 
+_DETERMINISTIC: Any = torch.utils.deterministic  # its property is not in torch's types
+
+
 @contextmanager
 def _torch_settings(runtime: RuntimeSection, device: torch.device) -> Iterator[None]:
     """Threads and determinism as the recipe says, and as before afterwards."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    fills = _DETERMINISTIC.fill_uninitialized_memory
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     if runtime.deterministic and device.type == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        _DETERMINISTIC.fill_uninitialized_memory = False  # else half of all launches are for this
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic)
+        _DETERMINISTIC.fill_uninitialized_memory = fills

@@ -69,13 +69,22 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Pending:
-    """The numbers of one step, still on the device."""
+    """The numbers of one step, on their way from the device."""
 
     record: dict[str, Any]
     names: tuple[str, ...]
     values: Tensor
+    """On the CPU once `arrival` has come."""
+    arrival: torch.cuda.Event | None
+    """None: they are there, or are waited for where they are read."""
     waited: float
     """Seconds that the step waited for data."""
+
+    def read(self) -> dict[str, float]:
+        """Wait for this step, and not for those that were begun after it."""
+        if self.arrival is not None:
+            self.arrival.synchronize()
+        return dict(zip(self.names, self.values.tolist(), strict=True))
 
 
 def build_trainer(
@@ -206,7 +215,15 @@ def _numbers(
     means["stop"] = torch.full_like(means["loss"], float(trainer.stop_asked()))
     values = mean_over_ranks(torch.stack([v.to(trainer.place.device) for v in means.values()]))
     record = {"kind": "step", "step": progress.step + 1, "epoch": progress.epoch, **known}
-    return Pending(record, tuple(means), values, waited)
+    return Pending(record, tuple(means), *_sent(values), waited)
+
+
+def _sent(values: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """The values on their way to the CPU, and what to wait for; `tolist` would wait for later steps too."""
+    if values.device.type != "cuda":
+        return values, None
+    on_cpu = values.to("cpu", non_blocking=True)
+    return on_cpu, torch.cuda.current_stream(values.device).record_event()
 
 
 @torch.no_grad()
@@ -245,7 +262,7 @@ def read_numbers(trainer: Trainer, on_record: Callable[[Mapping[str, Any]], None
     stop = False
     while len(trainer.pending) > leave:
         oldest = trainer.pending.pop(0)
-        values = dict(zip(oldest.names, oldest.values.tolist(), strict=True))
+        values = oldest.read()
         stop |= values.pop("stop") > 0
         record = {**oldest.record, **_speed(trainer, oldest.waited), **values}
         on_record(record)

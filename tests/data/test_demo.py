@@ -46,6 +46,15 @@ def test_background_alone_has_no_labels(source: Source) -> None:
     assert (sample.label, sample.instance, sample.mask) == (None, None, None)
 
 
+def test_several_objects_are_told_apart(source: Source) -> None:
+    sample = Demo(ScenesConfig(count=4, image_size=64, objects=3), source(None, "train"))[0]
+    assert sample.objects is not None
+    assert sample.mask is not None
+    assert (sample.mask == (sample.objects == 1)).all()
+    assert {0, 1} < set(sample.objects.ravel().tolist()) <= {0, 1, 2, 3}
+    assert Demo(SMALL, source(None, "train"))[0].objects is None
+
+
 def test_a_root_is_refused_with_what_was_meant(source: Source, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"draws its own images.*\n.*data.name=folder data.root=DIR"):
         Demo(SMALL, source(tmp_path, "train"))

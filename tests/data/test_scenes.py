@@ -106,6 +106,10 @@ def test_mask_leaves_out_what_another_object_covers(monkeypatch: pytest.MonkeyPa
         ]
         matches = [n for n in range(3) if np.array_equal(visible[n], scene.mask)]
         assert matches
+        numbered = {n: scene.objects == n for n in range(1, 4)}
+        assert all(any(np.array_equal(part, seen) for seen in numbered.values()) for part in visible)
+        assert np.array_equal(numbered[1], scene.mask)
+        assert set(np.unique(scene.objects)) <= {0, 1, 2, 3}
         occluded += not np.array_equal(painted[matches[0]], scene.mask)
     assert occluded >= 5
 
@@ -131,6 +135,7 @@ def test_objects_lie_inside_at_the_asked_size_and_place() -> None:
         ({"scale": [0.9, 0.5]}, "scale"),
         ({"scale": [0.5]}, "scale"),
         ({"objects": -1}, "objects"),
+        ({"objects": 255}, "objects"),
         ({"unseen_per_class": 8}, "unseen_per_class"),
         ({"rotation": 270.0}, "rotation"),
         ({"scenes_seed": -1}, "scenes_seed"),
