@@ -119,8 +119,8 @@ class RuntimeSection:
     compile: bool = False
     """Compile the backbones with torch.compile."""
     deterministic: bool = True
-    """Ask torch for deterministic algorithms on CUDA. It warns of operations that have none: with them two runs,
-    or a run and a resumed one, agree to rounding alone."""
+    """Ask torch for deterministic algorithms on CUDA. It warns of operations that have none: with those a run
+    and a resumed one agree to rounding alone."""
     log_every: int = 1
     """Steps between two step records in metrics.jsonl, >= 1."""
 
