@@ -102,6 +102,7 @@ _DETERMINISTIC: Any = torch.utils.deterministic  # its property is not in torch'
 def _torch_settings(runtime: RuntimeSection, device: torch.device) -> Iterator[None]:
     """Threads and determinism as the recipe says, and as before afterwards."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
     fills = _DETERMINISTIC.fill_uninitialized_memory
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
@@ -113,5 +114,5 @@ def _torch_settings(runtime: RuntimeSection, device: torch.device) -> Iterator[N
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
         _DETERMINISTIC.fill_uninitialized_memory = fills

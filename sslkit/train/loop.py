@@ -135,7 +135,8 @@ def train(
         on_step(progress, outputs[-1])
         before = time.perf_counter()
         on_pause(trainer.progress())
-        trainer.clock += time.perf_counter() - before  # a pause is no training time
+        after = time.perf_counter()  # a pause is no training time; reading numbers in it has set the clock
+        trainer.clock = after if trainer.clock >= before else trainer.clock + after - before
 
 
 def one_step(

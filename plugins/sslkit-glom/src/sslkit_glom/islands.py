@@ -35,7 +35,7 @@ def find_islands(states: Tensor, grid: tuple[int, int], threshold: float) -> Lab
     if len(unit) == 1:
         return np.zeros(1, np.int64)
     tree = linkage(unit, "average", metric="sqeuclidean")  # of unit vectors: 2 - 2 cosine
-    return connected_parts(fcluster(tree, 2 - 2 * threshold, "distance"), grid)
+    return connected_parts(fcluster(tree, max(2 - 2 * threshold, 1e-6), "distance"), grid)
 
 
 def connected_parts(groups: npt.NDArray[Any], grid: tuple[int, int]) -> Labels:
