@@ -14,7 +14,8 @@ def test_settings_of_torch_are_given_back(device: str, deterministic: bool) -> N
     runtime = RuntimeSection(threads=before["threads"] + 1, deterministic=deterministic)
     with _torch_settings(runtime, torch.device(device)):
         asked = device == "cuda" and deterministic
-        assert settings() == {"threads": before["threads"] + 1, "deterministic": asked, "fills": not asked}
+        changed = {"deterministic": asked, "warns": asked, "fills": not asked}
+        assert settings() == {"threads": before["threads"] + 1, **changed}
     assert settings() == before
 
 
@@ -23,5 +24,6 @@ def settings() -> dict[str, int]:
     return {
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warns": torch.is_deterministic_algorithms_warn_only_enabled(),
         "fills": torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
     }

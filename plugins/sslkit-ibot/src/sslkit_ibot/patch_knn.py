@@ -2,8 +2,6 @@
 
 # B images, N = h x w patches of an image, P patches of all images, D features, C classes
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor
 from sslkit.core.backbone import Backbone
 from sslkit.core.evaluator import EvalContext, EvalData, Evaluator, ImageSet, Result, Subject
 from sslkit.errors import DataError, RecipeError
+from sslkit.eval.features import eval_mode
 from sslkit.eval.knn import knn_votes
 
 GROUND = 0
@@ -68,7 +67,7 @@ class PatchKNN(Evaluator):
 
     @torch.no_grad()
     def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
-        with _evaluating(subject.backbone):
+        with eval_mode(subject.backbone):
             bank, held_out = (
                 self._patches(subject.backbone, images, context) for images in (data.train, data.test)
             )
@@ -120,14 +119,3 @@ def shares(found: Tensor, truth: Tensor) -> dict[str, float]:
         "jaccard": jaccard,
     }
     return {name: values.double().mean().item() for name, values in counted.items() if len(values)}
-
-
-@contextmanager
-def _evaluating(backbone: Backbone) -> Iterator[None]:
-    """Eval mode within."""
-    training = backbone.training
-    backbone.eval()
-    try:
-        yield
-    finally:
-        backbone.train(training)
