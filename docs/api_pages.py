@@ -44,6 +44,7 @@ TOPICS = {
             Module("sslkit.run", ("run", "dry_run", "evaluate_run", "Findings")),
             Module("sslkit.session", ("RunResult",)),
             Module("sslkit.train.export", ("load_backbone",)),
+            Module("sslkit.train.trackers", ("read_records",)),
             Module("sslkit.compare", ("compare", "save")),
             Module("sslkit.ablate", ("ablate", "Outcome")),
             Module("sslkit.reproduce", ("reproduce", "Reproduction", "Finding")),
@@ -74,6 +75,7 @@ TOPICS = {
             Module("sslkit.core.tracker"),
             Module("sslkit.core.executor"),
             Module("sslkit.core.extras"),
+            Module("sslkit.data.demo", ("Demo",)),
         ),
     ),
     "hooks": Topic(
@@ -110,17 +112,26 @@ TOPICS = {
     ),
     "evaluation": Topic(
         "Measures",
-        "The numbers of the evaluators as functions. What they mean: [what features can "
-        "do](../index.md#what-are-the-features-good-for).",
+        "The numbers of the evaluators as functions, and what evaluators are made with. What the numbers "
+        "mean: [what features can do](../index.md#what-are-the-features-good-for).",
         (
+            Module("sslkit.eval.bootstrap", ("mean_estimate", "estimate")),
             Module("sslkit.eval.knn", ("knn_votes",)),
             Module("sslkit.eval.retrieval", ("average_precision",)),
             Module("sslkit.eval.copies", ("gem", "micro_average_precision")),
+            Module("sslkit.eval.copy_making", ("make_copy", "KINDS")),
             Module("sslkit.eval.attention", ("mass_mask",)),
             Module(
                 "sslkit.eval.health",
-                ("rankme", "alignment", "uniformity", "alpha_req", "feature_std", "dead_dimensions"),
+                (
+                    *("rankme", "alignment", "uniformity", "alpha_req", "feature_std", "dead_dimensions"),
+                    "teacher_entropy_and_kl",
+                ),
             ),
+            Module("sslkit.eval.features", ("eval_mode",)),
+            Module("sslkit.eval.floors", ("untrained",)),
+            Module("sslkit.eval.in_memory", ("spread",)),
+            Module("sslkit.style"),
         ),
     ),
     "methods": Topic(

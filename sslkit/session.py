@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sslkit.augment.build import build_augmentation
 from sslkit.core.collectives import barrier, broadcast_text
 from sslkit.core.dataset import Dataset
@@ -27,12 +25,13 @@ from sslkit.stations import (
     Facts,
     build_evaluators,
     build_method,
+    build_trackers,
     check_batch,
     check_sizes,
     eval_sets,
     training_images,
 )
-from sslkit.summary import end_record, start_record
+from sslkit.summary import end_record, origin_record, start_record
 from sslkit.train import checkpoint
 from sslkit.train.best import FILE_NAME as BEST
 from sslkit.train.best import Best
@@ -42,7 +41,7 @@ from sslkit.train.export import FILE_NAME, save_backbone
 from sslkit.train.health import Doctor
 from sslkit.train.loop import Stopped, Trainer, build_trainer, read_numbers, train
 from sslkit.train.memory import peak_memory
-from sslkit.train.rundir import Origin, RunDirectory, claim, now, write_aside
+from sslkit.train.rundir import RunDirectory, claim, now, write_aside
 from sslkit.train.signals import StopRequest
 from sslkit.train.trackers import JsonLines, cut_after, on_own_data, read_records
 
@@ -197,8 +196,9 @@ class Session:
         cut_after(directory.metrics, self.step)
         self.loaded.registry.save_files(directory.path)
         write_aside(directory.recipe, to_yaml(self.recipe, run_dir=directory.path))
-        self._open_trackers(quiet)  # they may read the recipe
-        origin = self._origin().as_record() | {"setup": asdict(self.facts)}
+        others = build_trackers(self.loaded, directory, quiet=quiet)  # they may read the recipe
+        self.trackers = Trackers(JsonLines(directory.metrics), others)
+        origin = origin_record(self)
         if resume:
             kept = directory.read_record()
             origin |= {key: kept[key] for key in ("started", "variant", "command") if key in kept}
@@ -207,25 +207,6 @@ class Session:
         if self.forked_from is not None:
             origin["forked_from"] = str(self.forked_from.resolve())
         directory.update_record(**origin)
-
-    def _origin(self) -> Origin:
-        return Origin(
-            seed=self.recipe.seed,
-            device=str(self.place.device),
-            precision=str(self.trainer.dtype).removeprefix("torch."),
-            threads=torch.get_num_threads(),
-            world_size=self.place.world_size,
-            variant=self.loaded.variant,
-            plugins=[asdict(p) for p in self.loaded.registry.plugins],
-        )
-
-    def _open_trackers(self, quiet: bool) -> None:
-        registry, path, name = self.loaded.registry, self.directory.path, self.recipe.name
-        named = [(c.name, c.config) for c in self.recipe.trackers]
-        if not quiet:
-            named.append(("terminal", registry.get("trackers", "terminal").Config()))
-        others = [registry.get("trackers", kind)(config, path, name) for kind, config in named]
-        self.trackers = Trackers(JsonLines(self.directory.metrics), others)
 
     def _read_past(self) -> None:
         """What was evaluated before a resume."""

@@ -1,4 +1,4 @@
-"""Builds each station of a run from the recipe: method, evaluators, evaluation sets."""
+"""Builds each station of a run from the recipe: method, evaluators, trackers, evaluation sets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -12,14 +12,17 @@ from sslkit.core.dataset import Dataset
 from sslkit.core.evaluator import EvalData, Evaluator
 from sslkit.core.method import Method
 from sslkit.core.randomness import seeded
+from sslkit.core.tracker import Tracker
 from sslkit.data.loader import EvalImages
 from sslkit.data.open import open_eval
 from sslkit.errors import RecipeError
 from sslkit.eval.features import eval_mode
 from sslkit.plugins import Registry
+from sslkit.recipe.load import Loaded
 from sslkit.recipe.schema import Recipe
 from sslkit.train.distributed import Place
 from sslkit.train.export import build_backbone
+from sslkit.train.rundir import RunDirectory
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,15 @@ def build_evaluators(recipe: Recipe, registry: Registry) -> dict[str, Evaluator]
         for name, config in recipe.eval.evaluators.items()
         if config is not None
     }
+
+
+def build_trackers(loaded: Loaded, directory: RunDirectory, *, quiet: bool) -> list[Tracker]:
+    """The recipe's trackers, and unless `quiet` the terminal."""
+    registry, recipe = loaded.registry, loaded.recipe
+    named = [(c.name, c.config) for c in recipe.trackers]
+    if not quiet:
+        named.append(("terminal", registry.get("trackers", "terminal").Config()))
+    return [registry.get("trackers", kind)(config, directory.path, recipe.name) for kind, config in named]
 
 
 def open_eval_sets(recipe: Recipe, registry: Registry) -> EvalData:

@@ -1,5 +1,6 @@
-"""What trackers are told at the two ends of a run."""
+"""What `run.json` and trackers are told at the two ends of a run."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,10 +9,24 @@ import torch
 from sslkit.recipe.schema import Recipe
 from sslkit.train.checkpoint import checkpoints
 from sslkit.train.export import FILE_NAME, timm_call
-from sslkit.train.rundir import RunDirectory
+from sslkit.train.rundir import Origin, RunDirectory
 
 if TYPE_CHECKING:
     from sslkit.session import Session
+
+
+def origin_record(session: "Session") -> dict[str, Any]:
+    """What `run.json` says of where a run comes from."""
+    origin = Origin(
+        seed=session.recipe.seed,
+        device=str(session.place.device),
+        precision=str(session.trainer.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        world_size=session.place.world_size,
+        variant=session.loaded.variant,
+        plugins=[asdict(plugin) for plugin in session.loaded.registry.plugins],
+    )
+    return origin.as_record() | {"setup": asdict(session.facts)}
 
 
 def start_record(session: "Session") -> dict[str, Any]:

@@ -129,10 +129,11 @@ def train(
         state.step += 1
         trainer.pending.append(_numbers(trainer, progress, outputs, numbers, waited))
         behind = 1 if trainer.reads_late and state.step < last_step else 0
-        if read_numbers(trainer, on_record, leave=behind):
+        is_asked_to_stop = read_numbers(trainer, on_record, leave=behind)
+        on_step(progress, outputs[-1])
+        if is_asked_to_stop:
             read_numbers(trainer, on_record)
             raise Stopped
-        on_step(progress, outputs[-1])
         before = time.perf_counter()
         on_pause(trainer.progress())
         after = time.perf_counter()  # a pause is no training time; reading numbers in it has set the clock

@@ -22,7 +22,6 @@ PACKAGES = (
     "kornia",
     "pluggy",
     "omegaconf",
-    "torchmetrics",
     "numpy",
     "pillow",
 )

@@ -174,6 +174,7 @@ def run(
     change: Callable[[Trainer], None] = lambda trainer: None,
     steps: int = STEPS,
     on_record: Callable[[Mapping[str, Any]], None] = lambda record: None,
+    on_step: Callable[[Progress, StepOutput], None] = lambda progress, output: None,
 ) -> Trajectory:
     """Train a method as in its case, or in another one; `change` may spoil the trainer first."""
     place, case = place or Place(torch.device("cpu")), case or CASES[name]
@@ -194,14 +195,10 @@ def run(
         batches(place),
         steps,
         on_record=hear,
-        on_step=_ignore,
+        on_step=on_step,
         on_pause=lambda progress: None,
     )
     return trajectory
-
-
-def _ignore(progress: Progress, output: StepOutput) -> None:
-    """Nobody listens."""
 
 
 if __name__ == "__main__":

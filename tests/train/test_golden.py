@@ -92,11 +92,17 @@ def test_numbers_that_are_read_late_are_all_read() -> None:
     """As on an accelerator: a wish to stop is seen a step later, and no step goes unrecorded."""
     asked = iter([False, True, False, False, False])
     records: list[Mapping[str, Any]] = []
+    heard: list[int] = []
 
     def change(trainer: Trainer) -> None:
         trainer.reads_late = True
         trainer.stop_asked = lambda: next(asked)
 
     with pytest.raises(Stopped):
-        golden.run(change=change, on_record=records.append)
+        golden.run(
+            change=change,
+            on_record=records.append,
+            on_step=lambda progress, output: heard.append(progress.step),
+        )
     assert [r["step"] for r in records] == [1, 2, 3]
+    assert heard == [0, 1, 2], "also the step in which the run is stopped"
