@@ -16,7 +16,7 @@ from sslkit.style import COLOURS, GREY, new_figure, save, title
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BINS = torch.linspace(0, 4, 61)
+BINS = torch.linspace(0, 4, 61, dtype=torch.float64)
 """Squared distances on the unit sphere."""
 PAIRS = 200_000
 """Pairs of different images that the histogram is of, at most."""
@@ -66,7 +66,8 @@ def _draw_spectrum(axes: "Axes", features: Tensor, alpha: float) -> None:
 def _draw_deviations(axes: "Axes", features: Tensor) -> None:
     scale = features.square().mean().sqrt().clamp(min=torch.finfo(features.dtype).tiny)
     deviations = (features.std(0, correction=0) / scale).sort(descending=True).values  # [D]
-    axes.bar(range(1, len(deviations) + 1), deviations.tolist(), width=1.0, color=COLOURS[0])
+    edges = [rank + 0.5 for rank in range(len(deviations) + 1)]
+    axes.stairs(deviations.tolist(), edges, fill=True, color=COLOURS[0])
     axes.set(xlabel="dimension, sorted", ylabel="deviation / root mean square")
     axes.set_title("spread of each dimension", fontsize=10)
 
@@ -82,14 +83,8 @@ def _draw_distances(axes: "Axes", features: Tensor, views: Tensor) -> None:
         (of_views, "two views of an image", COLOURS[2]),
         (of_images, "two images", GREY),
     ):
-        axes.hist(
-            distances.tolist(),
-            bins=BINS.tolist(),
-            weights=[1 / len(distances)] * len(distances),
-            color=colour,
-            alpha=0.65,
-            label=name,
-        )
+        shares = torch.histogram(distances.double(), BINS).hist / len(distances)
+        axes.stairs(shares.numpy(), BINS.numpy(), fill=True, color=colour, alpha=0.65, label=name)
     axes.set(xlabel="squared distance on the unit sphere", ylabel="share of the pairs")
     axes.set_title("alignment and uniformity", fontsize=10)
     axes.legend(fontsize=8, frameon=False)

@@ -70,7 +70,8 @@ def _label(each: "Members") -> str:
 
 
 def _draw_usage(axes: "Axes", members: "Sequence[Members]", claimed: "Assigned") -> None:
-    axes.bar(range(1, len(members) + 1), [each.images for each in members], width=1.0, color=COLOURS[0])
+    edges = [rank + 0.5 for rank in range(len(members) + 1)]
+    axes.stairs([each.images for each in members], edges, fill=True, color=COLOURS[0])
     even = len(claimed.winners) / claimed.prototypes
     axes.axhline(even, color=GREY, linestyle="--", linewidth=1)
     axes.annotate(
