@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(autouse=True, scope="module")
 def only_this_plugin(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Allow the plugin of the test's folder, and one-file plugins, in processes that a test starts too."""
     folder = request.path.relative_to(HERE).parts[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SSLKIT_PLUGINS_ALLOW", f"{folder},*.py")

@@ -122,16 +122,19 @@ _current: ContextVar[StepProfile] = ContextVar("profile_steps")
 
 @hookimpl
 def sslkit_run_started(recipe: Any, run_dir: Path) -> None:
+    """Make the profile of this run."""
     _current.set(StepProfile(run_dir, recipe.runtime.max_steps))
 
 
 @hookimpl
 def sslkit_step_finished(progress: Progress, output: StepOutput) -> None:
+    """Count a step."""
     _current.get().step(progress)
 
 
 @hookimpl
 def sslkit_run_finished(run_dir: Path, error: BaseException | None) -> None:
+    """Write what there is, and say so in a line."""
     profiled = _current.get()
     profiled.close()
     few = f"nothing, {len(profiled.seconds)} steps were too few: set SSLKIT_PROFILE_AFTER lower"

@@ -113,16 +113,16 @@ def test_a_stop_in_the_middle_keeps_the_steps_so_far(
     (tmp_path / "stopper.py").write_text(STOPPER.format(last=3))
     profile = run(tmp_path, FILE, tmp_path / "stopper.py")
     assert json.loads((profile.parent / "run.json").read_text())["status"] == "stopped"
-    assert [path.name for path in profile.glob("*.md")] == ["steps-4-4.md"]
+    assert [path.name for path in profile.glob("*.md")] == ["steps-4-5.md"]
     told = capsys.readouterr().out
-    assert told.startswith("  profile   1 of 5 steps of ")
+    assert told.startswith("  profile   2 of 5 steps of ")
     assert sum(int(share) for share in re.findall(r"(\d+)%", told)) == pytest.approx(100, abs=2)
 
 
-def test_a_stop_in_the_first_step_of_them_keeps_none(
+def test_a_stop_before_the_first_step_of_them_keeps_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "stopper.py").write_text(STOPPER.format(last=2))
+    (tmp_path / "stopper.py").write_text(STOPPER.format(last=1))
     profile = run(tmp_path, FILE, tmp_path / "stopper.py")
     assert json.loads((profile.parent / "run.json").read_text())["status"] == "stopped"
     assert capsys.readouterr().out.startswith("  profile   nothing, 3 steps were too few")

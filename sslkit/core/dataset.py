@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 UInt8Array = npt.NDArray[np.uint8]
+VOID = 255
+"""In `objects`: a pixel that counts neither for nor against."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from sslkit.core.dataset import Dataset, DataSource, Sample
+from sslkit.core.dataset import VOID, Dataset, DataSource, Sample
 from sslkit.data.decode import decode
 from sslkit.data.masks import read_objects
 from sslkit.data.splits import WHOLE, missing_split, refuse_whole, spellings
@@ -13,7 +13,6 @@ from sslkit.data.tree import FileTree, as_key, open_tree
 from sslkit.errors import DataError
 from sslkit.hookspecs import hookimpl
 
-_VOID = 255
 _LISTS = "ImageSets/Segmentation"
 
 
@@ -53,7 +52,7 @@ class Voc(Dataset):
         if not self.has_masks:
             return Sample(image, None, self.key(index))
         objects = read_objects(self._tree, self._mask(name), image.shape[:2])  # [H, W]
-        mask = (objects > 0) & (objects < _VOID)
+        mask = (objects > 0) & (objects < VOID)
         return Sample(image, None, self.key(index), mask, objects=objects)
 
     def identity(self) -> str | None:

@@ -5,7 +5,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from sslkit.eval.attention_views import VOID, Boxes
+from sslkit.core.dataset import VOID
+from sslkit.eval.attention_views import Boxes
 
 Bools = npt.NDArray[np.bool_]
 

@@ -14,11 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslkit.core.dataset import Sample
+from sslkit.core.dataset import VOID, Sample
 from sslkit.core.evaluator import EvalBatch
 
-VOID = 255
-"""In `objects`: a pixel that counts neither for nor against."""
 MOST_PIXELS = 2**18
 """Of the images that are seen at a time, at the size that truth is known at: 64 of 64 pixels, one photo."""
 GRID = 32

@@ -117,6 +117,12 @@ def test_what_is_not_there_is_told(tmp_path: Path) -> None:
         assert f'<section id="{section}"' not in html
 
 
+def test_the_time_in_hooks_is_told(tmp_path: Path) -> None:
+    time = {"plugin": "watch.py", "hook": "sslkit_step_finished", "calls": 700, "seconds": 0.4123}
+    html = page(write_run(tmp_path / "a", record={"hooks": [time]}))
+    assert re.search(r"watch\.py, sslkit_step_finished<[^<>]*>\s*<[^<>]*>0\.412 s in 700 calls<", html)
+
+
 def test_a_run_that_failed_at_once(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a b", status="failed", record={"error": "the loss became nan\n  do this"})
     (run / "metrics.jsonl").unlink()

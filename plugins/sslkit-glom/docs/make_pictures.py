@@ -1,26 +1,15 @@
-"""The pictures of the README.
+"""Draws docs/columns.png: the idea in one picture.
 
-python docs/make_pictures.py columns           the idea: docs/columns.png
-python docs/make_pictures.py settling RUN      a run's columns step by step: docs/settling.png
+python docs/make_pictures.py
 """
 
-# B images, L levels, T steps
-
 import math
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from sslkit import load_backbone
-from sslkit.recipe.load import load_recipe
-from sslkit.stations import open_eval_sets
-from sslkit.style import COLOURS, GREY, new_figure, save, title
-from sslkit_glom.agreement import agreement_anywhere, agreement_beside
-from sslkit_glom.backbone import Glom
+from sslkit.style import COLOURS, GREY, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,40 +93,5 @@ def legend(axes: "Axes") -> None:
         axes.text(75, y, text, fontsize=8, color=colour, va="center")
 
 
-@torch.no_grad()
-def settling(run: Path) -> Path:
-    """How a run's columns settle: agreement of neighbours and of any two places after each step."""
-    backbone = load_backbone(run)
-    assert isinstance(backbone, Glom), f"the backbone of {run} is no glom"
-    loaded = load_recipe(run / "recipe.yaml")
-    batch = next(open_eval_sets(loaded.recipe, loaded.registry).test.batches())
-    course = backbone.course(batch.images)
-    figure = new_figure(9, 2.8)
-    title(
-        figure,
-        "How columns settle",
-        "Mean cosine after each step, held-out images: neighbours, any two places (dashed)",
-    )
-    grid: Any = figure.subplots(1, backbone.levels, sharey=True)
-    for level, axes in enumerate(grid):
-        tokens = [step[level] for step in course]
-        beside = [agreement_beside(t.patches, t.grid).mean().item() for t in tokens]
-        anywhere = [agreement_anywhere(t.patches).mean().item() for t in tokens]
-        axes.plot(beside, color=COLOURS[level])
-        axes.plot(anywhere, color=COLOURS[level], ls="--")
-        axes.set_title(f"level {level + 1}", fontsize=9)
-        axes.set_xlabel("step", fontsize=8)
-    return save(figure, HERE / "settling.png")
-
-
-def main(words: Sequence[str]) -> None:
-    if words[:1] == ["columns"]:
-        print(columns())
-    elif words[:1] == ["settling"] and len(words) == 2:
-        print(settling(Path(words[1])))
-    else:
-        sys.exit(__doc__)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    columns()

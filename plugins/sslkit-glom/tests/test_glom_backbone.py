@@ -122,8 +122,15 @@ def test_the_untrained_floor_is_another_network_of_this_kind() -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"levels": 1}, "'backbone.args.levels' is 1, but must be >= 2"),
-        ({"steps": 2}, "'backbone.args.steps' is 2, but must be >= levels"),
+        ({"levels": 1}, "'backbone.args.levels' is 1, but must be a whole number >= 2"),
+        ({"levels": "many"}, "'backbone.args.levels' is 'many', but must be a whole number"),
+        ({"dim": 8.0}, "'backbone.args.dim' is 8.0, but must be a whole number"),
+        ({"steps": 2}, "'backbone.args.steps' is 2, but must be a whole number >= levels"),
+        ({"steps": [4]}, r"'backbone.args.steps' is \[4\], but must be a whole number"),
+        ({"hidden": "wide"}, "'backbone.args.hidden' is 'wide', but must be > 0"),
+        ({"temperature": None}, "'backbone.args.temperature' is None, but must be one number or 3"),
+        ({"radius": "far"}, "'backbone.args.radius' is 'far', but must be one number or 3"),
+        ({"radius": "auto"}, "'backbone.args.radius' is 'auto', but must be one number or 3"),
         (
             {"temperature": 0.0},
             "'backbone.args.temperature' is 0.0, but must be one number or 3, one for each level, > 0",

@@ -36,7 +36,7 @@ def test_whole_regions_are_missing_and_as_many_as_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "region", "wanted"), [(0.001, 1, 1), (0.999, 1, 8), (0.5, 2, 4.5), (0.5, 9, 9)]
+    ("share", "region", "wanted"), [(0.001, 1, 1), (0.999, 1, 8), (0.5, 2, 4.5), (0.5, 3, 4), (0.5, 9, 4)]
 )
 def test_something_is_missing_and_something_is_not_where_that_can_be(
     share: float, region: int, wanted: float

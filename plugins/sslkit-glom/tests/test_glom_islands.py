@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from sslkit_glom.agreement import agreement_anywhere, agreement_beside
 from sslkit_glom.floors import kmeans_segments
 from sslkit_glom.islands import connected_parts, find_islands
+from sslkit_glom.measured import Images, floors
 from sslkit_glom.networks import Level, as_pixels
 
 MAP = np.array(
@@ -89,3 +90,8 @@ def test_kmeans_finds_patches_of_colour() -> None:
     assert len({*zip(found.ravel(), MAP.ravel(), strict=True)}) == 4
     grey = kmeans_segments(torch.zeros(3, 8, 8), (2, 2), 9)
     assert sorted(grey.tolist()) == [0, 1, 2, 3]
+
+
+def test_without_masks_no_floor_is_computed() -> None:
+    images = torch.zeros(1, 3, 8, 8)
+    assert floors(Images(images, images, None), (2, 2), [0]) == {}  # k-means refuses no cluster

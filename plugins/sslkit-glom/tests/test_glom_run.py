@@ -143,6 +143,8 @@ def test_a_recipe_needs_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_impossible_arguments_end_a_run_before_it_starts(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"'backbone.args.steps' is 2, but must be >= levels"):
+    with pytest.raises(
+        RecipeError, match=r"'backbone.args.steps' is 2, but must be a whole number >= levels"
+    ):
         run(tiny(photos), ["backbone.args.steps=2"], out=tmp_path / "run", quiet=True)
     assert not (tmp_path / "run" / "metrics.jsonl").exists()

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 
-from sslkit.data.scenes import ScenesConfig, render_scene
+from sslkit.core.dataset import DataSource
+from sslkit.data.demo import Demo
 from sslkit_ibot import block_mask
 
 BLUE, RED, GREEN, INK, GREY = "#0072B2", "#D55E00", "#009E73", "#222222", "#666666"
@@ -69,7 +70,8 @@ def main() -> None:
 
 def scene() -> NDArray[np.uint8]:
     """[S, S, 3]."""
-    return render_scene(ScenesConfig(image_size=SIDE, scale=[0.75, 0.85], rotation=12), "train", 2).image
+    config = Demo.Config(count=3, image_size=SIDE, scale=[0.75, 0.85], rotation=12)
+    return Demo(config, DataSource(None, "train"))[2].image
 
 
 def a_mask() -> NDArray[np.bool_]:

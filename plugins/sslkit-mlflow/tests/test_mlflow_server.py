@@ -1,4 +1,4 @@
-"""The tracker on a real MLflow server, started here on a database and a folder for artifacts."""
+"""The tracker on a real MLflow server, started here on a file store and on MLflow's default, a database."""
 
 import json
 import os
@@ -31,8 +31,8 @@ SMALL = [
 class Server:
     """`mlflow server` in a process of its own, which can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.log = folder, folder / "server.log"
+    def __init__(self, folder: Path, store: str) -> None:
+        self.folder, self.store, self.log = folder, store, folder / "server.log"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -40,9 +40,12 @@ class Server:
 
     def start(self) -> None:
         words = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
-        words += ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        words += ["--backend-store-uri", self.store.format(self.folder)]
         words += ["--artifacts-destination", str(self.folder / "artifacts")]
         environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        environment["MLFLOW_ALLOW_FILE_STORE"] = (
+            "true"  # else MLflow 3 refuses it, to move people to databases
+        )
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
                 words, stdout=log, stderr=log, env=os.environ | environment, start_new_session=True
@@ -65,9 +68,12 @@ class Server:
         pytest.fail(f"the server did not start:\n{self.log.read_text()[-2000:]}")
 
 
+STORES = {"file": "{}/mlruns", "database": "sqlite:///{}/mlflow.db"}
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    started = Server(tmp_path_factory.mktemp("mlflow"))
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    started = Server(tmp_path_factory.mktemp("mlflow"), STORES[request.param])
     try:
         started.start()
         yield started
@@ -127,6 +133,7 @@ def kept(run_dir: Path, kind: str, key: str) -> list[tuple[int, float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("server", ["file", "database"], indirect=True)
 def test_a_run_and_its_resume_are_one_run_on_the_server(
     server: Server, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +166,7 @@ def step(number: int) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("server", ["database"], indirect=True)
 def test_a_server_that_goes_away_ends_the_tracker_and_not_the_run(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,15 @@ def test_a_resume_goes_on_with_the_same_run_and_repeats_nothing(tmp_path: Path) 
     assert curve(run_dir, "train/loss") == [(n, 1 / n) for n in range(1, 8)]
 
 
+def test_a_line_that_was_cut_off_is_not_sent(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    keep(run_dir, step(1))
+    with (run_dir / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "step", "st')
+    track(run_dir, start(1), step(2), FINISHED)
+    assert curve(run_dir, "train/loss") == [(1, 1.0), (2, 0.5)]
+
+
 def test_it_runs_while_it_is_resumed(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     track(run_dir, start(), step(1), {**FINISHED, "status": "stopped"})

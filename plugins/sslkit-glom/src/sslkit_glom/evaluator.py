@@ -12,6 +12,7 @@ from sslkit.errors import RecipeError
 from sslkit.eval.bootstrap import mean_estimate
 from sslkit.eval.features import eval_mode
 from sslkit.eval.floors import untrained
+from sslkit.eval.in_memory import spread
 from sslkit_glom.backbone import Glom
 from sslkit_glom.figure import draw_islands
 from sslkit_glom.measured import Images, Measured, floors, measure
@@ -74,9 +75,8 @@ class Islands(Evaluator):
     @torch.no_grad()
     def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
         c, total = self.config, len(data.test)
-        count = min(c.images, total)
-        places = [i * total // count for i in range(count)]
-        images = Images.read(data.test.part(places, f"{count} of {total}"))
+        places = spread(total, c.images)
+        images = Images.read(data.test.part(places, f"{len(places)} of {total}"))
         networks = {OWN: subject.backbone} | self._others(subject.backbone, context)
         found: dict[str, Measured] = {}
         for prefix, backbone in context.track(networks.items(), len(networks), "islands"):
@@ -89,7 +89,7 @@ class Islands(Evaluator):
         estimates = {key: mean_estimate(x) for key, x in numbers.items() if not x.isnan().all()}
         others = {"against": found[AGAINST]} if AGAINST in found else {}
         path = draw_islands(images, found[OWN], others, c.pictures, context.figures / "islands.png")
-        return Result.of(estimates, figures={"islands": path}, notes=self._notes(images, networks, count))
+        return Result.of(estimates, figures={"islands": path}, notes=self._notes(images, networks))
 
     def _others(self, backbone: Backbone, context: EvalContext) -> dict[str, Backbone]:
         """The networks that stand beside."""
@@ -102,8 +102,8 @@ class Islands(Evaluator):
             others[AGAINST] = context.other(self.config.against).backbone
         return others
 
-    def _notes(self, images: Images, networks: dict[str, Backbone], count: int) -> list[str]:
-        notes = [f"Centre crops of {images.size[0]} px of {count} images."]
+    def _notes(self, images: Images, networks: dict[str, Backbone]) -> list[str]:
+        notes = [f"Centre crops of {images.size[0]} px of {len(images.seen)} images."]
         if images.objects is None:
             notes.append("The data have no masks: islands are held against nothing.")
         if UNTRAINED not in networks:

@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.colors import hsv_to_rgb
 
+from sslkit.core.dataset import VOID
+from sslkit.eval.in_memory import spread
 from sslkit.style import bare, new_figure, save, shown, title
 from sslkit_glom.islands import Labels
 from sslkit_glom.measured import Images, Measured
-from sslkit_glom.scores import VOID, Objects
+from sslkit_glom.scores import Objects
 
 Picture = npt.NDArray[np.float32]
 """[H, W, 3] in [0, 1]."""
@@ -38,8 +40,7 @@ def draw_islands(
         others: further networks by name, of which the last level and the attention are drawn.
         most: rows.
     """
-    total = len(images.seen)
-    rows = [i * total // min(most, total) for i in range(min(most, total))]
+    rows = spread(len(images.seen), most)
     columns = list(_columns(images, own, others, rows))
     figure = new_figure(1.25 * len(columns) + 0.2, 1.25 * len(rows) + 1.1)
     title(

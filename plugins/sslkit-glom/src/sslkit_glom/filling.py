@@ -27,7 +27,7 @@ class FillingInConfig:
     missing: float = 0.5
     """Share of the image's regions that are missing, above 0 and below 1."""
     region: int = 2
-    """Side of a region in places, >= 1."""
+    """Side of a region in places, >= 1; half a view's longer side where the view is no larger than that."""
     noise: float = 0.0
     """0: missing regions are not looked at. Above 0: they are, under noise of this standard deviation, in
     units of `data.std`, and nothing says where it is."""
@@ -139,8 +139,9 @@ def draw_missing(
     """Which places of so many images are missing: bool [count, N], from torch's global generator.
 
     The grid is cut into squares of `region` places, and as many of them as make up the share, at least one,
-    are missing whole; the others are not.
+    are missing whole; the others are not. A region that would be the whole grid is half its longer side.
     """
+    region = region if region < max(grid) else max(1, max(grid) // 2)
     rows, columns = (-(-side // region) for side in grid)
     wanted = max(1, min(round(share * rows * columns), rows * columns - 1))
     rank = torch.rand(count, rows * columns, device=device).argsort(1).argsort(1)

@@ -45,6 +45,7 @@ class Images:
 
     @property
     def size(self) -> tuple[int, int]:
+        """H, W."""
         return self.seen.shape[-2], self.seen.shape[-1]
 
 
@@ -100,13 +101,18 @@ def _of_attention(masks: AttentionMasks, images: Images) -> Numbers:
 
 
 def floors(images: Images, grid: tuple[int, int], clusters: Sequence[int]) -> Numbers:
-    """k-means over colour and place, on places as large as a network's; and the image as one segment."""
+    """k-means over colour and place, on places as large as a network's; and the image as one segment.
+
+    None without masks: there is nothing that segments are held against.
+    """
+    if images.objects is None:
+        return {}
     numbers: Numbers = {}
     for k in clusters:
         found = [as_pixels(kmeans_segments(x, grid, k), grid, images.size) for x in images.shown]
         numbers |= {f"kmeans_{k}_{key}": values for key, values in scores(found, images).items()}
     whole = [torch.zeros(images.size, dtype=torch.int64).numpy()] * len(images.seen)
-    return numbers | {f"one_{key}": scores(whole, images)[key] for key in ("jaccard",) if images.objects}
+    return numbers | {"one_jaccard": scores(whole, images)["jaccard"]}
 
 
 def _numbers(values: Sequence[float]) -> Tensor:

@@ -45,5 +45,6 @@ class StackedLinear(nn.Module):
         nn.init.uniform_(self.weight, -1 / math.sqrt(in_dim), 1 / math.sqrt(in_dim))  # as nn.Linear's
 
     def forward(self, x: Tensor) -> Tensor:
+        """Of fewer rows than maps, the first maps."""
         weight, bias = (y[: len(x)].to(x.dtype) for y in (self.weight, self.bias))
         return torch.baddbmm(bias, x, weight)

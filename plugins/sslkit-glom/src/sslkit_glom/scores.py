@@ -9,10 +9,9 @@ import numpy.typing as npt
 from sklearn.metrics import adjusted_rand_score
 from sklearn.metrics.cluster import contingency_matrix
 
+from sslkit.core.dataset import VOID
 from sslkit_glom.islands import Labels
 
-VOID = 255
-"""In `objects`: a pixel that is not counted."""
 Objects = npt.NDArray[np.uint8]
 """[H, W]: 0 background, n the n-th object, 255 not counted."""
 

@@ -34,14 +34,19 @@ class Shape:
 
     def __post_init__(self) -> None:
         for key, low in LEAST.items():
-            _refuse_unless(getattr(self, key) >= low, key, getattr(self, key), f">= {low}")
+            fits = _at_least(low, getattr(self, key), whole=True)
+            _refuse_unless(fits, key, getattr(self, key), f"a whole number >= {low}")
         enough = f">= levels ({self.levels}): so many steps it takes for the top level to hear of the image"
-        _refuse_unless(self.steps >= self.levels, "steps", self.steps, enough)
-        _refuse_unless(0 < self.hidden < math.inf, "hidden", self.hidden, "> 0")
+        _refuse_unless(
+            _at_least(self.levels, self.steps, whole=True), "steps", self.steps, f"a whole number {enough}"
+        )
+        _refuse_unless(_at_least(0, self.hidden) and 0 < self.hidden < math.inf, "hidden", self.hidden, "> 0")
         one = f"one number or {self.levels}, one for each level,"
-        warm = len(self.temperatures) == self.levels and all(x > 0 for x in self.temperatures)
+        warm = len(self.temperatures) == self.levels and all(
+            _at_least(0, x) and x > 0 for x in self.temperatures
+        )
         _refuse_unless(warm, "temperature", self.temperature, f"{one} > 0")
-        far = len(self.radii) == self.levels and all(x is None or x >= 0 for x in self.radii)
+        far = len(self.radii) == self.levels and all(x is None or _at_least(0, x) for x in self.radii)
         _refuse_unless(far, "radius", self.radius, f"{one} >= 0, null: the whole image")
         rate = self.drop_path_rate
         if not 0 <= rate < 1:
@@ -49,6 +54,7 @@ class Shape:
 
     @property
     def hidden_dim(self) -> int:
+        """Width of the nets' hidden layer, H."""
         return max(1, round(self.hidden * self.dim))
 
     @property
@@ -70,6 +76,11 @@ class Shape:
 def each(value: T | Sequence[T], levels: int) -> tuple[T, ...]:
     """One value for each level, from one for all or from as many as there are."""
     return tuple(value) if isinstance(value, Sequence) else (value,) * levels
+
+
+def _at_least(low: float, value: Any, *, whole: bool = False) -> bool:
+    """Whether it is a number, and large enough; a recipe's `args` can be anything."""
+    return isinstance(value, int if whole else int | float) and value >= low
 
 
 def _refuse_unless(holds: bool, key: str, value: Any, valid: str) -> None:

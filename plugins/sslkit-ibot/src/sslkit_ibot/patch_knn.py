@@ -12,6 +12,7 @@ from sslkit.core.backbone import Backbone
 from sslkit.core.evaluator import EvalContext, EvalData, Evaluator, ImageSet, Result, Subject
 from sslkit.errors import DataError, RecipeError
 from sslkit.eval.features import eval_mode
+from sslkit.eval.in_memory import spread
 from sslkit.eval.knn import knn_votes
 
 GROUND = 0
@@ -82,10 +83,8 @@ class PatchKNN(Evaluator):
         return Result(shares(votes.argmax(1).view_as(held_out.labels), held_out.labels))
 
     def _patches(self, backbone: Backbone, images: ImageSet, context: EvalContext) -> Patches:
-        count = min(self.config.images, len(images))
-        chosen = images.part(
-            [i * len(images) // count for i in range(count)], f"{count} of {len(images)} for patches"
-        )
+        places = spread(len(images), self.config.images)
+        chosen = images.part(places, f"{len(places)} of {len(images)} for patches")
         features, labels = [], []
         for batch in chosen.batches():
             if batch.labels is None or batch.masks is None:

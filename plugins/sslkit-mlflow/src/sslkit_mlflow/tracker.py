@@ -1,17 +1,16 @@
 """The tracker `mlflow`: a run of sslkit is a run on an MLflow server."""
 
-import json
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, Self
+from typing import Self
 
 import yaml
 
 from sslkit import Tracker, __version__
 from sslkit.core.tracker import Record
+from sslkit.train.trackers import read_records
 from sslkit_mlflow.sending import Sender
 from sslkit_mlflow.server import Experiment, Point, ServerRun
 from sslkit_mlflow.values import measured, parameters, verdict
@@ -113,8 +112,9 @@ class MLflow(Tracker):
             file.write_text(run.id)
         self._run = run
         self._sender.send(run.describe, self._parameters(), self._tags(record))
-        for kept in _records(self.run_dir / "metrics.jsonl"):
-            self._take(run, kept)
+        if (known := self.run_dir / "metrics.jsonl").exists():
+            for kept in read_records(known):
+                self._take(run, kept)
         return run
 
     def _take(self, run: ServerRun, record: Record) -> None:
@@ -158,10 +158,3 @@ class MLflow(Tracker):
         figures = self.run_dir / "figures"
         below = path.parent.relative_to(figures) if path.is_relative_to(figures) else Path()
         return (Path("figures") / below).as_posix()
-
-
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """What the run has recorded so far."""
-    if path.exists():
-        with path.open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
