@@ -95,10 +95,10 @@ class Timeline(Evaluator):
 
 def spread_images(images: ImageSet, count: int) -> Tensor:
     """Images from all over a set, always the same, normalised, [at most count, C, S, S]."""
-    return torch.cat([batch.images for batch in images.part(spread(len(images), count), NAME).batches()])
+    return torch.cat([batch.images for batch in images.part(scattered(len(images), count), NAME).batches()])
 
 
-def spread(size: int, count: int) -> list[int]:
+def scattered(size: int, count: int) -> list[int]:
     """So many positions of a set, drawn at random, since even spaces would meet the period of its classes."""
     order = torch.randperm(size, generator=torch.Generator().manual_seed(0))
     places: list[int] = order[:count].sort().values.tolist()

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslkit.eval.timeline import spread
+from sslkit.eval.timeline import scattered
 from sslkit.report.page_pictures import UInt8Array, sheet, thumbnail_side
 from sslkit.style import shown
 
@@ -116,7 +116,7 @@ def _within(look: Look, data: "EvalData", limits: Limits) -> "tuple[ImageSet, Im
 def _spread(images: "ImageSet", count: int) -> "ImageSet":
     if count >= len(images):
         return images
-    return images.part(spread(len(images), count), f"{count} of them")
+    return images.part(scattered(len(images), count), f"{count} of them")
 
 
 def _see(look: Look, images: "ImageSet", most: int) -> Seen:
@@ -182,7 +182,7 @@ def flat(features: Points) -> tuple[Points, str]:
 
 def _neighbours(queries: Seen, memory: Seen) -> dict[str, Any]:
     """Some held-out images, and for each the nearest training images, nearest first."""
-    chosen = torch.tensor(spread(len(queries.features), MOST_QUERIES))
+    chosen = torch.tensor(scattered(len(queries.features), MOST_QUERIES))
     if queries.labels is not None:
         chosen = _of_each_class(torch.tensor(queries.labels), len(chosen))
     similarity, nearest = _nearest(queries.features[chosen], memory.features, NEIGHBOURS)  # [Q, k]

@@ -9,7 +9,7 @@ from PIL import Image
 from sslkit.core.backbone import Backbone
 from sslkit.core.evaluator import EvalData, Result, Subject
 from sslkit.errors import RecipeError
-from sslkit.eval.timeline import IMAGES, Timeline, TimelineConfig, read_frames, spread
+from sslkit.eval.timeline import IMAGES, Timeline, TimelineConfig, read_frames, scattered
 from sslkit.nn.backbones import timm_backbone
 
 
@@ -43,13 +43,13 @@ def test_it_keeps_the_mean_attention_of_six_images(vit: Backbone, tmp_path: Path
     assert vit.training
     (frame,) = read_frames(tmp_path)
     assert (frame.step, frame.is_attention) == (500, True)
-    attention = vit.eval().cls_attention(images.images[spread(9, 6)])
+    attention = vit.eval().cls_attention(images.images[scattered(9, 6)])
     assert attention is not None
     np.testing.assert_allclose(frame.maps, attention.detach().mean(1).view(6, 4, 4), rtol=1e-5)
     with Image.open(tmp_path / IMAGES) as strip:
         assert strip.size == (6 * 16, 16)
         first = np.asarray(strip)[:, :16] / 255  # [16, 16, 3]
-    shown = (images.images[spread(9, 6)[0]] * images.std + images.mean).clamp(0, 1).permute(1, 2, 0)
+    shown = (images.images[scattered(9, 6)[0]] * images.std + images.mean).clamp(0, 1).permute(1, 2, 0)
     np.testing.assert_allclose(first, shown, atol=0.51 / 255)
 
 
@@ -83,8 +83,8 @@ def test_a_broken_file_is_left_out(vit: Backbone, tmp_path: Path) -> None:
 
 def test_positions_do_not_follow_the_classes() -> None:
     """With 10 classes in turn, evenly spaced positions are all of one class."""
-    assert len({place % 10 for place in spread(300, 6)}) > 3
-    assert spread(4, 6) == [0, 1, 2, 3]
+    assert len({place % 10 for place in scattered(300, 6)}) > 3
+    assert scattered(4, 6) == [0, 1, 2, 3]
 
 
 def test_no_images_is_an_error() -> None:
