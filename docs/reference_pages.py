@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from sslkit import hookspecs
+from sslkit.catalog import show
 from sslkit.cli import app
 from sslkit.plugins import KINDS, Registry
 from sslkit.recipe.explain import field_meanings
@@ -41,7 +42,8 @@ HEADS = {
     "eval RUN --on knn eval.evaluators.knn.k=[5]`. What the numbers mean: "
     "[what are the features good for](../index.md#what-are-the-features-good-for).",
     "backbones": "Networks beside all of timm's, which need no plugin: `backbone.name=resnet18`. Arguments "
-    "stand under `backbone.args`; the other keys are [those of every backbone](recipe.md#backbone).",
+    "stand under `backbone.args`, as in `sslkit run dino_pocket backbone.args.depth=4`; the other keys are "
+    "[those of every backbone](recipe.md#backbone).",
     "trackers": "Who hears of a run beside `metrics.jsonl`, as in `sslkit run dino_pocket "
     "'trackers=[{name: tensorboard, flush_seconds: 5}]'`.",
     "executors": "Who runs the commands of a study. Keys are given by `--option`, as in `sslkit ablate "
@@ -165,7 +167,10 @@ def recipe_keys() -> Iterator[str]:
 
 
 def keys(config: type, prefix: str) -> Iterator[str]:
-    yield from rows(("key", "default", "what it is"), key_rows(config, prefix))
+    yield from rows(KEY_COLUMNS, key_rows(config, prefix))
+
+
+KEY_COLUMNS = ("key", "default", "what it is")
 
 
 def key_rows(config: type, prefix: str) -> Iterator[tuple[str, str, str]]:
@@ -200,8 +205,17 @@ def components(registry: Registry, kind: str) -> Iterator[str]:
         component = registry.get(kind, name)
         first = " ".join((inspect.getdoc(component) or "").partition("\n\n")[0].split())
         yield f"\n## `{name}`\n{first} [Source]({source_of(component)}){page_of(kind, name)}.\n"
-        if hasattr(component, "Config"):
+        if kind == "backbones":
+            yield from rows(KEY_COLUMNS, argument_rows(registry, name))
+        else:
             yield from keys(component.Config, PREFIXES.get(kind, ""))
+
+
+def argument_rows(registry: Registry, name: str) -> Iterator[tuple[str, str, str]]:
+    (page,) = show(registry, f"backbone:{name}")
+    for key in page.keys:
+        default = "" if key.required else shown(key.default)
+        yield f"`backbone.args.{key.name}`", default, key.meaning
 
 
 PREFIXES = {"methods": "method.", "augmentations": "augment.", "datasets": "data."}

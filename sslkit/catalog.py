@@ -2,6 +2,8 @@
 
 import inspect
 import json
+import re
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from itertools import chain
@@ -11,7 +13,13 @@ from sslkit.errors import PluginError, indented, nearest
 from sslkit.hookspecs import API_VERSION
 from sslkit.plugins import KINDS, Offer, PluginInfo, Registry
 from sslkit.recipe.explain import field_meanings
+from sslkit.recipe.typed import described
 from sslkit.recipe.write import plain
+
+BUILT_FOR = ("channels", "image_size", "drop_path_rate")
+"""Arguments of a backbone's factory that are not the user's to give."""
+_ARGUMENT = re.compile(r"^ {4}(\w+(?:, \w+)*): (.+(?:\n {8}.+)*)", re.MULTILINE)
+"""What a docstring says of an argument, or of several."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Key:
-    """One key of a component's configuration."""
+    """One key of a component's configuration, or of a backbone's `backbone.args`."""
 
     name: str
     default: Any
@@ -55,6 +63,7 @@ class Page:
     source: str
 
     def as_record(self) -> dict[str, Any]:
+        """Plain values, for `--json`."""
         return asdict(self)
 
 
@@ -110,13 +119,14 @@ def show(registry: Registry, name: str) -> list[Page]:
     """The pages of all components of that name, or of all that a plugin of that name provides.
 
     Args:
-        name: a component (`dino`), one of several kinds (`methods:dino`), or a plugin (`sslkit-glom`).
+        name: a component (`dino`), one of several kinds (`method:dino`), or a plugin (`sslkit-glom`).
 
     Raises:
         PluginError: there is neither.
     """
     kind, _, alone = name.rpartition(":")
-    pages = list(_pages(registry, lambda e: e.name == alone and kind in ("", e.kind)))
+    meant = {each: ("", each, each.removesuffix("s")) for each in KINDS}
+    pages = list(_pages(registry, lambda e: e.name == alone and kind in meant[e.kind]))
     pages = pages or list(_pages(registry, lambda e: name in (e.plugin, e.plugin.removeprefix("sslkit."))))
     if pages:
         return pages
@@ -140,7 +150,7 @@ def told_page(page: Page, *, source: bool) -> Iterator[str]:
         yield f"  conflict: also provided by {', '.join(entry.conflicts)}"
     yield from ("", *(f"  {line}".rstrip() for line in page.doc.splitlines()))
     if page.keys:
-        yield "\n  keys"
+        yield "\n  keys" + (" of backbone.args" if entry.kind == "backbones" else "")
     for key in page.keys:
         yield f"    {key.name}: {'required' if key.required else _written(key.default)}"
         yield f"      {key.meaning}"
@@ -153,8 +163,8 @@ def _pages(registry: Registry, is_meant: Callable[[Entry], bool]) -> Iterator[Pa
         for entry, component in _of_kind(registry, kind):
             if is_meant(entry):
                 doc = inspect.getdoc(component) or "It has no docstring."
-                keys = tuple(_keys(getattr(component, "Config", None)))
-                yield Page(entry, KINDS[kind], doc, keys, _source(component))
+                keys = _arguments(component) if kind == "backbones" else _keys(component.Config)
+                yield Page(entry, KINDS[kind], doc, tuple(keys), _source(component))
 
 
 def _of_kind(registry: Registry, kind: str) -> Iterator[tuple[Entry, Any]]:
@@ -192,14 +202,35 @@ def _source(component: Any) -> str:
 
 
 def _keys(config: Any) -> Iterator[Key]:
-    if config is None:
-        return
     meanings: Mapping[str, str] = field_meanings(config)
     for f in fields(config):
         has_factory = f.default_factory is not MISSING
         required = f.default is MISSING and not has_factory
         default = f.default_factory() if f.default_factory is not MISSING else f.default
         yield Key(f.name, None if required else plain(default), required, meanings.get(f.name, ""))
+
+
+def _arguments(factory: Callable[..., Any]) -> Iterator[Key]:
+    """What stands under `backbone.args`: the factory's own arguments."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except (TypeError, ValueError, NameError):
+        return
+    meanings = _argument_meanings(inspect.getdoc(factory) or "")
+    for p in parameters:
+        if p.name in BUILT_FOR or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+            continue
+        required = p.default is p.empty
+        meaning = meanings.get(p.name) or (described(hints[p.name]) if p.name in hints else "")
+        yield Key(p.name, None if required else plain(p.default), required, meaning)
+
+
+def _argument_meanings(doc: str) -> dict[str, str]:
+    """What the section "Args:" of a docstring says, by name, each on one line."""
+    section = doc.partition("Args:\n")[2].partition("\n\n")[0]
+    entries = [(names, " ".join(text.split())) for names, text in _ARGUMENT.findall(section)]
+    return {name: text[0].upper() + text[1:] for names, text in entries for name in names.split(", ")}
 
 
 def _written(default: Any) -> str:

@@ -6,19 +6,19 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sslkit.conformance.asked import Asked, views_of
+from sslkit.conformance.asked import Asked, factory_of, views_of
 from sslkit.conformance.augmentation import augmentation_findings
 from sslkit.conformance.backbone import backbone_findings
-from sslkit.conformance.configs import config_finding, config_for_checks
+from sslkit.conformance.configs import Changes, keys_of
 from sslkit.conformance.dataset import dataset_findings
 from sslkit.conformance.evaluator import evaluator_findings
 from sslkit.conformance.executor import executor_findings
-from sslkit.conformance.findings import CONFIG, PRELIMINARY, Finding, NotChecked, run
+from sslkit.conformance.findings import CONFIG, PRELIMINARY, Finding, run
 from sslkit.conformance.method import method_findings
 from sslkit.conformance.sought import SINGULAR, Meant, Sought, find
 from sslkit.conformance.tracker import tracker_findings
 from sslkit.conformance.watching import watching_hooks_hear_a_run
-from sslkit.conformance.wording import summary, told
+from sslkit.conformance.wording import nothing_was_checked, summary, told
 
 __all__ = ["Checked", "Outcome", "check"]
 
@@ -38,8 +38,9 @@ class Checked:
 
     @property
     def conforms(self) -> bool:
-        """Whether no check failed."""
-        return all(finding.status != "failed" for finding in self.findings)
+        """Whether no check failed, and some of what it does could be checked."""
+        failed = any(finding.status == "failed" for finding in self.findings)
+        return not (failed or nothing_was_checked(self.findings))
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """0, or 1 where a check failed."""
+        """0, or 1 where a check failed or nothing could be checked."""
         return int(not all(each.conforms for each in self.checked))
 
     def as_record(self) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def check(
     *,
     kind: str | None = None,
     plugins: Sequence[str] = (),
+    no_plugins: Sequence[str] = (),
     say: Say | None = None,
     width: int = 100,
 ) -> Outcome:
@@ -77,6 +79,7 @@ def check(
             `backbone.args.key=` and `augment.name=` for what they are checked with.
         kind: only components of this kind.
         plugins: further one-file plugins, such as one whose backbone is named.
+        no_plugins: plugins to leave out.
         say: hears each line as it is known.
         width: columns of the lines.
 
@@ -85,9 +88,8 @@ def check(
     """
     asked, outcome = Asked.read(overrides), Outcome(word)
     teller = Teller(say or (lambda line: None), width)
-    with find(word, kind=kind, plugins=plugins) as meant:
-        configs = _configs(meant)
-        asked.check_used(configs)
+    with find(word, kind=kind, plugins=plugins, no_plugins=no_plugins) as meant:
+        _find_beside(meant, asked)
         if meant.plugin:
             outcome.checked.append(teller.hear("plugin", meant.plugin, meant.plugin, _of_plugin(meant)))
         for each in meant.components:
@@ -104,6 +106,7 @@ class Teller:
     width: int
 
     def hear(self, kind: str, name: str, plugin: str, findings: Iterable[Finding]) -> Checked:
+        """Say all that is found of one component; gives it back."""
         self.say(f"{kind} {name}" + (f", of {plugin}" if plugin != name else ""))
         heard: list[Finding] = []
         for _, group in groupby(findings, key=lambda finding: finding.check):
@@ -115,9 +118,20 @@ class Teller:
         return Checked(kind, name, plugin, tuple(heard))
 
 
-def _configs(meant: Meant) -> dict[str, Any]:
-    components = {each.name: each.offer.component for each in meant.components}
-    return {name: found.Config for name, found in components.items() if hasattr(found, "Config")}
+def _find_beside(meant: Meant, asked: Asked) -> None:
+    """Load more where a component is named that is of another plugin, and refuse keys that nothing has."""
+    if any(finding.status == "failed" for finding in meant.loading):
+        return
+    named = {"backbones": asked.backbone, "augmentations": asked.augmentation}
+    if any(name is not None and name not in meant.registry.names(kind) for kind, name in named.items()):
+        meant.registry = meant.load_more()
+    if asked.backbone is not None:
+        factory_of(asked.backbone, meant.registry)  # raises where there is none
+    views = asked.augmentation
+    augmentation = meant.registry.get("augmentations", views, where="augment.name") if views else None
+    own = {(each.kind, each.name): each.offer.component for each in meant.components}
+    configs = {key: component.Config for key, component in own.items() if key[0] != "backbones"}
+    asked.check_used(configs, keys_of(augmentation.Config) if augmentation else ())
 
 
 def _of_plugin(meant: Meant) -> Iterator[Finding]:
@@ -131,13 +145,8 @@ def _findings(sought: Sought, meant: Meant, asked: Asked) -> Iterator[Finding]:
     if sought.kind == "backbones":
         yield from backbone_findings(component, asked.args)
         return
-    try:
-        config = config_for_checks(component, asked.changes(sought.kind, component.Config))
-    except NotChecked as reason:
-        yield config_finding(component)
-        yield Finding("it_is_built", "", "skipped", str(reason))
-        return
-    yield from _KINDS[sought.kind](component, config, meant, asked)
+    changes = Changes(asked.changes(sought.kind, component.Config))
+    yield from _KINDS[sought.kind](component, changes, meant, asked)
 
 
 def _method(component: Any, config: Any, meant: Meant, asked: Asked) -> Iterator[Finding]:
@@ -157,14 +166,14 @@ def _with_networks(
 ) -> Iterator[Finding]:
     """With the backbone that is named; else with ViT and ResNet, or if refused its plugin's own."""
     if asked.backbone is not None:
-        factory = meant.registry.get("backbones", asked.backbone, where="backbone.name")
-        yield from findings(backbone=factory, args=asked.args)
+        yield from findings(backbone=factory_of(asked.backbone, meant.registry), args=asked.args)
         return
-    passed = set()
+    passed, tried = set(), False
     for finding in findings():
         passed |= {finding.check} if finding.status == "passed" else set()
+        tried = tried or finding.where != ""  # else it has no configuration
         yield finding
-    if passed <= {*PRELIMINARY}:
+    if tried and passed <= {*PRELIMINARY}:
         for each in meant.backbones:
             again = findings(backbone=each.offer.component, args=asked.args)
             yield from (finding for finding in again if finding.check != CONFIG)

@@ -56,7 +56,7 @@ sslkit check my_method.py
 
 sslkit check sslkit-glom   (an installed plugin; a package's folder works too)
 
-sslkit check methods:dino out_dim=64
+sslkit check method:dino out_dim=64
 
 sslkit check my_data.py data.root=photos   (a data set needs data)"""
 
@@ -79,6 +79,7 @@ def check(
         str | None, typer.Option(metavar="KIND", help="Only components of this kind, such as methods.")
     ] = None,
     plugin: Plugins = None,
+    no_plugin: NoPlugins = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -93,6 +94,7 @@ def check(
             overrides or (),
             kind=kind,
             plugins=plugin or (),
+            no_plugins=no_plugin or (),
             say=None if as_json else typer.echo,
             width=get_terminal_size((100, 24)).columns,
         )
@@ -133,9 +135,7 @@ def plugins(
             typer.echo(line)
 
 
-@plugins_app.command(
-    epilog="Examples: sslkit plugins show knn      sslkit plugins show methods:dino --source"
-)
+@plugins_app.command(epilog="Examples: sslkit plugins show knn      sslkit plugins show method:dino --source")
 def show(
     name: Annotated[
         str,

@@ -82,7 +82,11 @@ def _write(plan: Plan, texts: dict[str, str]) -> None:
         )
     if plan.folder.exists() and not plan.folder.is_dir():
         raise PluginError(f"{plan.folder} is a file, not a folder\n  choose another one: --out DIR")
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # such as a file where a folder is to be
+        told = f"{plan.folder} cannot be made: {error.strerror}"
+        raise PluginError(f"{told}\n  choose another folder: --out DIR") from error
     with TemporaryDirectory(prefix=".sslkit-new-", dir=plan.folder) as aside:
         whole = Path(aside) / plan.target.name
         for path, text in texts.items():

@@ -321,9 +321,16 @@ def _mark_failed(info: PluginInfo, error: BaseException) -> None:
         info.status, info.detail = "refused", message
         return
     info.status = "failed"
-    info.detail = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    named = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    info.detail = named + _place(info, error)
     info.traceback = "".join(traceback.format_exception(error))
     _log.info("plugin %s failed\n%s", info.name, info.traceback)
+
+
+def _place(info: PluginInfo, error: BaseException) -> str:
+    """The last line of a one-file plugin that was being executed."""
+    lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == info.file]
+    return f" ({info.name}, line {lines[-1]})" if lines else ""
 
 
 def _check_blocked(blocked: Sequence[str], candidates: Sequence[Candidate]) -> None:

@@ -85,7 +85,7 @@ def test_the_record_is_plain_and_has_what_failed() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["toy", "methods:toy", "toy.py"])
+@pytest.mark.parametrize("name", ["toy", "methods:toy", "method:toy", "toy.py"])
 def test_a_component_is_shown_by_its_name_and_by_its_plugins(toy: Path, name: str) -> None:
     [page] = catalog.show(Registry.load([str(toy)]), name)
     assert page.doc == "A toy for tests.\n\nIt has two keys."
@@ -101,6 +101,36 @@ def test_a_component_is_shown_by_its_name_and_by_its_plugins(toy: Path, name: st
     assert "width: required\n      Columns, >= 1." in told
     assert "depth: 2\n      Rows." in told
     assert told.endswith(page.source)
+
+
+BACKBONE = f'''{HEAD}
+
+def net(*, channels, image_size, drop_path_rate, width: int, depth: int = 2, bare=3, **rest):
+    """A net.
+
+    Args:
+        channels: of the images.
+        width: Features,
+            >= 1.
+    """
+
+
+@hookimpl
+def sslkit_backbones():
+    return {{"net": net}}
+'''
+
+
+def test_a_backbones_keys_are_its_factorys_arguments(tmp_path: Path) -> None:
+    registry = Registry.load([str(write(tmp_path / "net.py", BACKBONE))])
+    [page] = catalog.show(registry, "backbone:net")
+    assert page.keys == (
+        catalog.Key("width", None, True, "Features, >= 1."),
+        catalog.Key("depth", 2, False, "a whole number"),
+        catalog.Key("bare", 3, False, ""),
+    )
+    told = "\n".join(catalog.told_page(page, source=False))
+    assert "keys of backbone.args\n    width: required\n      Features, >= 1." in told
 
 
 def test_a_name_of_nothing_is_told_with_the_nearest(toy: Path) -> None:

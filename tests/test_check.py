@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from runs import make_photos, sslkit
+from test_plugins import Site
 
 from sslkit.check import Outcome, check
-from sslkit.conformance.asked import Asked
 from sslkit.conformance.sought import find, kind_of
 from sslkit.errors import PluginError, RecipeError
 
@@ -135,6 +135,25 @@ def test_a_folder_that_is_no_package(tmp_path: Path) -> None:
         check(str(tmp_path))
 
 
+def test_a_folder_that_is_no_package_hides_no_component(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("tensorboard", "nothing"):
+        (tmp_path / name).mkdir()
+    assert checked(check("tensorboard")) == [("tracker", "tensorboard", True)]
+    with pytest.raises(PluginError, match=r"tensorboard has no pyproject.toml"):
+        check("./tensorboard")
+    with pytest.raises(PluginError, match=r"(?s)called 'nothing'.*the folder nothing is no package"):
+        check("nothing")
+    (tmp_path / "nothing/pyproject.toml").write_text('[project]\nname = "x"\n')
+    with pytest.raises(PluginError, match=r"nothing/pyproject.toml has no entry point"):
+        check("nothing")
+    monkeypatch.chdir(tmp_path / "nothing")
+    with pytest.raises(PluginError, match=r"pyproject.toml has no entry point"):
+        check(".")
+
+
 def test_kinds_in_singular_and_plural() -> None:
     assert kind_of("dataset") == kind_of("datasets") == "datasets"
 
@@ -198,15 +217,66 @@ def test_watching_hooks_hear_a_real_run(tmp_path: Path) -> None:
     assert "too long" in broken.told
 
 
-def test_a_data_set_without_data_is_skipped_and_with_data_checked(tmp_path: Path) -> None:
+def test_a_data_set_without_data_is_not_checked_and_with_data_is(tmp_path: Path) -> None:
     lines: list[str] = []
-    assert check("folder", say=lines.append).exit_code == 0
+    outcome = check("folder", say=lines.append)
+    assert (outcome.exit_code, outcome.checked[0].conforms) == (1, False)  # as `check_dataset` raises
     assert "data.root=DIR" in "\n".join(lines)
     assert lines[-1].startswith("folder: nothing of what it does could be checked")
     photos = make_photos(tmp_path / "photos")
     outcome = check("folder", [f"data.root={photos}", "data.split=", "data.suffixes=[.png]"])
     assert outcome.exit_code == 0
     assert {finding.status for finding in outcome.checked[0].findings} == {"passed"}
+
+
+BAD_CONFIGS = """
+
+@dataclass
+class UnresolvedConfig:
+    \"\"\"Its settings.\"\"\"
+
+    path: "Pathh" = None
+    \"\"\"Where.\"\"\"
+
+
+@dataclass
+class RaisingConfig(EarConfig):
+    \"\"\"Its settings.\"\"\"
+
+    @classmethod
+    def for_checks(cls):
+        raise ZeroDivisionError("for checks")
+
+
+class Unresolved(Ear):
+    Config = UnresolvedConfig
+
+
+class Raising(Ear):
+    Config = RaisingConfig
+
+
+@hookimpl
+def sslkit_trackers():
+    return {"unresolved": Unresolved, "raising": Raising, "ear": Ear}
+"""
+
+
+def test_a_configuration_that_cannot_be_made_is_a_finding_and_the_others_are_checked(tmp_path: Path) -> None:
+    path = tracker(tmp_path / "ear.py")
+    path.write_text(path.read_text().partition("\n\n@hookimpl")[0] + BAD_CONFIGS)
+    outcome = check(str(path), ["width=1"])
+    found = {each.name: {f.check: f for f in each.findings} for each in outcome.checked}
+    assert checked(outcome)[1:] == [
+        ("tracker", "ear", True),
+        ("tracker", "raising", False),
+        ("tracker", "unresolved", False),
+    ]
+    assert "'Pathh' is not defined" in found["unresolved"]["config_is_typed_and_documented"].told
+    told = found["raising"]["it_is_built"].told
+    assert told.startswith(
+        "its configuration cannot be made: raised ZeroDivisionError: for checks (at ear.py,"
+    )
 
 
 # --- what is said beside the name --------------------------------------------------------------------------
@@ -224,12 +294,43 @@ def test_settings_of_the_component(tmp_path: Path) -> None:
         check(path, ["width=seven"])
 
 
-def test_words_are_sorted_by_what_they_are_for() -> None:
-    words = ["out_dim=64", "flip.p=0", "backbone.name=glom", "backbone.args.depth=2", "data.root=photos"]
-    asked = Asked.read([*words, "augment.name=patches", "augment.size=8", "method.temperature=0.1"])
-    assert asked.own == {"out_dim": 64, "flip": {"p": 0}}
-    assert (asked.backbone, asked.args, asked.augmentation) == ("glom", {"depth": 2}, "patches")
-    assert asked.source == {"root": Path("photos")}
+BACKBONE = """
+from sslkit import hookimpl
+from sslkit.nn.pocket import vit_pocket
+
+
+@hookimpl
+def sslkit_backbones():
+    return {"theirs": vit_pocket}
+"""
+
+
+def test_what_is_named_beside_may_be_of_another_plugin_that_the_user_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "site").mkdir()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("SSLKIT_PLUGINS_ALLOW", "sslkit-theirs")
+    Site(tmp_path / "site").install("sslkit-theirs", "1.0", BACKBONE)
+    path = str(tracker(tmp_path / "ear.py"))
+    assert check(path, ["backbone.name=theirs", "augment.name=patches"]).exit_code == 0
+    assert check(path, ["backbone.name=resnet18"]).exit_code == 0  # timm's
+    with pytest.raises(PluginError, match=r"(?s)'backbone.name' is 'their'.*did you mean 'theirs'"):
+        check(path, ["backbone.name=their"])
+    monkeypatch.setenv("SSLKIT_PLUGINS_ALLOW", "")
+    with pytest.raises(PluginError, match=r"sslkit-theirs is not loaded \(not allowed\)"):
+        check(path, ["backbone.name=theirs"])
+
+
+def test_a_plugin_can_be_left_out(tmp_path: Path) -> None:
+    rival = str(tracker(tmp_path / "rival.py", name="Tensorboard"))
+    with pytest.raises(PluginError, match=r"leave one out: .*--no-plugin rival.py"):
+        check("tensorboard", plugins=[rival])
+    assert checked(check("tensorboard", plugins=[rival], no_plugins=["sslkit.train.trackers"])) == [
+        ("tracker", "tensorboard", True)
+    ]
+    with pytest.raises(PluginError, match=r"there is no plugin 'rivals.py' to leave out"):
+        check(rival, no_plugins=["rivals.py"])
 
 
 METHOD = '''
@@ -306,7 +407,7 @@ def test_a_method_is_checked_with_the_backbone_and_the_views_that_are_named(tmp_
 
 def test_the_command(tmp_path: Path) -> None:
     tracker(tmp_path / "ear.py")
-    done = sslkit("check", "ear.py", cwd=tmp_path)
+    done = sslkit("check", "ear.py", "--no-plugin", "sslkit.eval.knn", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "ear conforms: 9 checks passed" in done.stdout
     tracker(tmp_path / "ear.py", log="print('heard'); record['loss'] + 1")

@@ -288,6 +288,8 @@ def test_a_folder_is_made_and_a_file_in_its_place_is_told(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(PluginError, match="file is a file, not a folder"):
         write("tracker", tmp_path / "file", single_file=True)
+    with pytest.raises(PluginError, match=r"(?s)file/sub cannot be made: .*--out DIR"):
+        write("tracker", tmp_path / "file/sub", single_file=True)
 
 
 def test_the_sample_of_a_package_is_what_its_source_writes(tmp_path: Path) -> None:
@@ -307,6 +309,13 @@ def test_the_last_lines_are_the_commands(single_file: bool, tmp_path: Path) -> N
     verbs = [" ".join(command.split()[:2]) for command in written.commands]
     common = ["sslkit check", "sslkit run", "sslkit run", "sslkit compare"]
     assert verbs == (common if single_file else ["pip install", f"pytest {written.path}", *common])
+
+
+@pytest.mark.parametrize("kind", ["method", "backbone", "augmentation"])
+def test_the_runs_that_are_compared_are_those_of_the_commands(kind: str, tmp_path: Path) -> None:
+    commands = [command.split() for command in write(kind, tmp_path, single_file=True).commands]
+    runs = [f"runs/{w.removeprefix('name=')}" for c in commands for w in c if w.startswith("name=")]
+    assert commands[-1] == ["sslkit", "compare", *runs]
 
 
 @pytest.mark.parametrize("single_file", [True, False])

@@ -284,7 +284,7 @@ def test_a_broken_package_is_named_and_takes_nobody_down(site: Site, fault: str)
 def test_a_broken_file_stops_who_asked_for_it_and_can_be_mended(tmp_path: Path) -> None:
     path = write(tmp_path / "broken.py", "1 / 0\n")
     for _ in range(2):  # nothing of a failed import stays behind
-        with pytest.raises(PluginError, match=r"(?s)broken.py.*ZeroDivisionError: division by zero"):
+        with pytest.raises(PluginError, match=r"ZeroDivisionError: .* \(broken.py, line 1\)"):
             Registry.load([str(path)])
     path.write_text(method_source("mended"))
     assert "mended" in Registry.load([str(path)]).names("methods")

@@ -1,31 +1,38 @@
 """What a user says beside a component's name: keys of its configuration, and what it is checked with."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sslkit.conformance.configs import config_for_checks
-from sslkit.conformance.small import BATCH, CLASSES, IMAGE
+from sslkit.conformance.configs import config_for_checks, given_draft, keys_of
+from sslkit.conformance.findings import NotChecked, raised
+from sslkit.conformance.small import BATCH, CLASSES
 from sslkit.core.augmentation import Augmentation, ImageFormat
+from sslkit.core.backbone import Backbone
 from sslkit.core.method import Views
 from sslkit.core.randomness import seeded
-from sslkit.errors import RecipeError, indented, nearest
+from sslkit.errors import PluginError, RecipeError, SslkitError, nearest
+from sslkit.nn.backbones import timm_backbone
 from sslkit.plugins import Registry
-from sslkit.recipe.layers import parse_override
-from sslkit.recipe.typed import hints
+from sslkit.recipe.layers import Draft, parse_override
+from sslkit.recipe.places import COMMAND_LINE, no_such_key, shown
+from sslkit.recipe.schema import DataSection
+from sslkit.recipe.typed import convert, hints
 
 SOURCE_KEYS = ("root", "split", "labels", "channels")
 """Keys of the `data` section that a data set is opened with."""
 OWN_SECTIONS = {"methods": "method", "augmentations": "augment", "datasets": "data"}
 """Sections of a recipe whose keys are a component's own."""
+SHARED_KEYS = {"augment": ("name",), "data": SOURCE_KEYS, "backbone": ("name", "args")}
+"""Keys that say what components are checked with."""
 
 
 @dataclass
 class Asked:
-    """Words such as `out_dim=64 backbone.name=glom data.root=photos`, sorted."""
+    """Words such as `out_dim=64 backbone.name=glom data.root=photos`, sorted; the last of two alike holds."""
 
     own: dict[str, Any] = field(default_factory=dict)
     """Keys of the component's configuration, nested."""
@@ -34,14 +41,20 @@ class Asked:
 
     @classmethod
     def read(cls, words: Sequence[str]) -> "Asked":
-        """Raises `RecipeError` for what is not of the form key=value."""
-        asked = cls()
+        """Raises `RecipeError` for what is not of the form key=value, or of the wrong type."""
+        draft = Draft()
         for word in words:
-            change = parse_override(word)
-            first, *rest = map(str, change.path)
-            in_section = rest and first in (*OWN_SECTIONS.values(), "backbone")
-            _put(asked.sections.setdefault(first, {}) if in_section else asked.own, change, in_section)
-        return asked
+            draft.put(parse_override(word))
+        names = (*OWN_SECTIONS.values(), "backbone")
+        sections = {
+            key: given for key, given in draft.tree.items() if key in names and isinstance(given, dict)
+        }
+        args = sections.get("backbone", {}).get("args")
+        if not isinstance(args, dict | None):
+            raise COMMAND_LINE.error(
+                f"'backbone.args' is {shown(args)}, but must be a mapping\n  such as backbone.args.depth=2"
+            )
+        return cls({key: given for key, given in draft.tree.items() if key not in sections}, sections)
 
     @property
     def backbone(self) -> str | None:
@@ -52,17 +65,17 @@ class Asked:
     @property
     def args(self) -> dict[str, Any]:
         """Arguments of a network."""
-        return dict(self.sections.get("backbone", {}).get("args", {}))
+        return dict(self.sections.get("backbone", {}).get("args") or {})
 
     @property
     def source(self) -> dict[str, Any]:
         """What a data set is opened with."""
-        given = {k: v for k, v in self.sections.get("data", {}).items() if k in SOURCE_KEYS}
-        if given.get("root") is not None:
-            given["root"] = Path(str(given["root"])).expanduser()
+        given = {key: value for key, value in self.sections.get("data", {}).items() if key in SOURCE_KEYS}
         if "split" in given and given["split"] is None:  # data.split= asks for all
             given["split"] = ""
-        return given
+        types, draft = hints(DataSection), given_draft(given, "data")
+        typed = {key: convert(value, types[key], ("data", key), draft) for key, value in given.items()}
+        return typed | ({"root": Path(typed["root"]).expanduser()} if typed.get("root") is not None else {})
 
     @property
     def augmentation(self) -> str | None:
@@ -72,26 +85,66 @@ class Asked:
 
     def changes(self, kind: str, config: Any) -> dict[str, Any]:
         """The keys that go to a component's configuration."""
-        known = hints(config)
+        known = keys_of(config)
         section = self.sections.get(OWN_SECTIONS.get(kind, ""), {})
-        shared = ("name", *(SOURCE_KEYS if kind == "datasets" else ()))
-        given = {key: value for key, value in section.items() if key not in shared}
-        return {key: value for key, value in self.own.items() if key in known} | given
+        return {key: value for key, value in (self.own | section).items() if key in known}
 
-    def check_used(self, configs: Mapping[str, Any]) -> None:
-        """Raise `RecipeError` for a key that none of the components' configurations has."""
-        valid = {key for config in configs.values() for key in hints(config)}
-        for key in self.own:
-            if key not in valid:
-                listed = f"keys of {', '.join(configs) or 'nothing'}: {', '.join(sorted(valid)) or 'none'}"
-                raise RecipeError(f"there is no key '{key}'{nearest(key, valid)}{indented(listed)}")
+    def check_used(self, configs: Mapping[tuple[str, str], Any], augmentation: Collection[str] = ()) -> None:
+        """Raise `RecipeError` for a key that nothing has.
+
+        Args:
+            configs: the components' configurations, by kind and name.
+            augmentation: keys of the one that is named.
+        """
+        names = ", ".join(name for _, name in configs) or "nothing"
+        _check_keys((), self.own, {key for config in configs.values() for key in keys_of(config)}, names)
+        for section, given in self.sections.items():
+            own = {
+                key
+                for (kind, _), config in configs.items()
+                if OWN_SECTIONS.get(kind) == section
+                for key in keys_of(config)
+            }
+            named = augmentation if section == "augment" else ()
+            _check_keys((section,), given, {*own, *named, *SHARED_KEYS.get(section, ())}, f"'{section}' here")
 
 
-def _put(tree: dict[str, Any], change: Any, in_section: Any) -> None:
-    *path, last = map(str, change.path[1:] if in_section else change.path)
-    for key in path:
-        tree = tree.setdefault(key, {})
-    tree[last] = change.value
+def _check_keys(path: tuple[str, ...], given: Mapping[str, Any], valid: Collection[str], label: str) -> None:
+    for key in given:
+        if key not in valid:
+            raise COMMAND_LINE.error(no_such_key((*path, key), sorted(valid), label))
+
+
+def factory_of(name: str, registry: Registry) -> Callable[..., Backbone]:
+    """The factory of a backbone by its name in recipes: a plugin's, or one of timm's networks.
+
+    Raises:
+        PluginError: there is none, or two plugins have it.
+    """
+    import timm
+
+    if name not in registry.names("backbones") and timm.is_model(name):
+        return TimmNetwork(name).build
+    try:
+        factory: Callable[..., Backbone] = registry.get("backbones", name, where="backbone.name")
+    except PluginError as error:
+        raise PluginError(f"{error}{nearest(name, timm.list_models())}") from None
+    return factory
+
+
+@dataclass(frozen=True)
+class TimmNetwork:
+    """One of timm's networks; a second process can have its `build`."""
+
+    name: str
+
+    def build(self, *, channels: int, image_size: int, drop_path_rate: float, **args: Any) -> Backbone:
+        """As a plugin's factory does; without stochastic depth where the network has none."""
+        common: dict[str, Any] = {"channels": channels, "image_size": image_size, "args": args}
+        try:
+            return timm_backbone(self.name, drop_path_rate=drop_path_rate, **common)
+        except RecipeError:
+            return timm_backbone(self.name, **common)
 
 
 def views_of(name: str, registry: Registry, given: Mapping[str, Any]) -> dict[str, Views]:
@@ -99,18 +152,26 @@ def views_of(name: str, registry: Registry, given: Mapping[str, Any]) -> dict[st
 
     Args:
         given: keys of its configuration.
+
+    Raises:
+        SslkitError: there is none of that name, or it makes no views.
     """
     cls = registry.get("augmentations", name, where="augment.name")
-    config = config_for_checks(cls, given)
-    built: Augmentation = cls(config, ImageFormat(3, (0.45,) * 3, (0.25,) * 3))
+    try:
+        return {f"views of {name}": _views(cls, given)}
+    except SslkitError:
+        raise
+    except NotChecked as reason:
+        raise PluginError(f"'{name}' makes no views to check with: {reason}") from None
+    except Exception as error:
+        raise PluginError(f"'{name}' makes no views to check with: it {raised(error)}") from error
+
+
+def _views(cls: type[Augmentation], given: Mapping[str, Any]) -> Views:
+    built = cls(config_for_checks(cls, given), ImageFormat(3, (0.45,) * 3, (0.25,) * 3))
     with seeded(0, "views"):
         canvas = torch.randint(256, (BATCH, 3, built.canvas_size, built.canvas_size), dtype=torch.uint8)
         labels = torch.randint(CLASSES, (BATCH,))
         params = built.draw(BATCH)
     made: Views = built.apply(canvas, torch.full((BATCH, 2), built.canvas_size), params)
-    return {f"views of {name}": Views(made.global_views, made.local_views, labels, torch.arange(BATCH))}
-
-
-def side_of(views: Mapping[str, Views]) -> int:
-    """Side in pixels of the global views."""
-    return next((batch.global_views.shape[-1] for batch in views.values()), IMAGE)
+    return Views(made.global_views, made.local_views, labels, torch.arange(BATCH))

@@ -1,14 +1,15 @@
 """A component's `Config`: typed, documented, and where its defaults are large with a small version."""
 
 import inspect
-from collections.abc import Collection, Generator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Collection, Generator, Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
-from sslkit.conformance.findings import CONFIG, Check, Finding, NotChecked, demand, run
+from sslkit.conformance.findings import CONFIG, Check, Finding, NotChecked, demand, raised, run
 from sslkit.errors import RecipeError
 from sslkit.recipe.explain import field_meanings
 from sslkit.recipe.layers import Draft
+from sslkit.recipe.places import COMMAND_LINE
 from sslkit.recipe.schema import DataSection
 from sslkit.recipe.typed import build, described, hints
 from sslkit.recipe.write import plain
@@ -26,22 +27,42 @@ def config_finding(component: Any, *, shared: Collection[str] = ("name",)) -> Fi
     return run(lambda _: config_is_typed_and_documented(component, shared), "", None, CONFIG)
 
 
+@dataclass(frozen=True)
+class Changes:
+    """In place of a configuration: what to change in `Config.for_checks()`, or its defaults."""
+
+    values: Mapping[str, Any]
+    """By key, as a recipe has them."""
+
+
 def configured(
     component: Any, config: Any, first: Check[Any], *, shared: Collection[str] = ("name",)
 ) -> Generator[Finding, None, Any]:
     """`config_finding`; gives back the configuration to check with.
 
     Args:
-        config: is given back; None: `Config.for_checks()`, or its defaults.
-        first: the check that comes next: it is skipped, and None given back, where keys have no default.
+        config: is given back; None: `Config.for_checks()`, or its defaults; or `Changes` to that.
+        first: the check that comes next: it is skipped where keys have no default, and failed where the
+            configuration cannot be made; None is given back then.
         shared: as in `config_finding`.
+
+    Raises:
+        RecipeError: a change is not possible.
     """
     yield config_finding(component, shared=shared)
+    changes = config.values if isinstance(config, Changes) else {}
+    if not (config is None or isinstance(config, Changes)):
+        return config
     try:
-        return config_for_checks(component) if config is None else config
+        return config_for_checks(component, changes)
     except NotChecked as reason:
         yield Finding(first.__name__, "", "skipped", str(reason))
-        return None
+    except (Exception, SystemExit) as error:
+        if changes and isinstance(error, RecipeError):
+            raise
+        told = str(error) if isinstance(error, RecipeError) else raised(error)
+        yield Finding(first.__name__, "", "failed", f"its configuration cannot be made: {told}")
+    return None
 
 
 def config_is_typed_and_documented(component: Any, shared: Collection[str] = ("name",)) -> None:
@@ -112,7 +133,17 @@ def config_for_checks(component: Any, changes: Mapping[str, Any] | None = None) 
         words = " ".join(f"{key}=VALUE ({described(hints(config)[key])})" for key in missing)
         raise NotChecked(f"its Config has no default for {', '.join(missing)}. Give it as {words}")
     start = {} if make is None else plain(make())
-    return build(config, merged(start, changes), (), Draft())
+    return build(config, merged(start, changes), (), given_draft(changes))
+
+
+def given_draft(given: Iterable[str], *path: str) -> Draft:
+    """For errors about these keys, which are from the command line."""
+    return Draft(origins={(*path, key): lambda _: COMMAND_LINE for key in given})
+
+
+def keys_of(config: Any) -> list[str]:
+    """The keys of a configuration, also where a type cannot be resolved."""
+    return [f.name for f in fields(config) if f.init]
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

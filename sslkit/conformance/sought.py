@@ -1,6 +1,7 @@
 """What is meant by the word that somebody wants checked: a file, a folder, a plugin or a component."""
 
 import importlib.metadata
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ from packaging.utils import canonicalize_name
 
 from sslkit import hookspecs
 from sslkit.conformance.findings import Finding, raised
-from sslkit.conformance.folder import as_if_installed, read_package
+from sslkit.conformance.folder import PYPROJECT, as_if_installed, read_package
 from sslkit.doors import one_file
 from sslkit.errors import PluginError, indented, nearest
-from sslkit.plugins import KINDS, Offer, PluginInfo, Registry, is_file
+from sslkit.plugins import ALLOW_VARIABLE, KINDS, Offer, PluginInfo, Registry, is_file
 
 SINGULAR = {kind: kind.removesuffix("s") for kind in KINDS}
 """methods -> method, and so on."""
@@ -50,32 +51,43 @@ class Meant:
     """Those that the plugin provides, also where another kind was asked for."""
     load: Callable[..., Registry] = Registry.load
     """Loads the same again; takes `blocked`."""
+    load_more: Callable[[], Registry] = Registry.load
+    """Loads it beside all that the user allows."""
 
 
 @contextmanager
-def find(word: str, *, kind: str | None = None, plugins: Sequence[str] = ()) -> Iterator[Meant]:
+def find(
+    word: str,
+    *,
+    kind: str | None = None,
+    plugins: Sequence[str] = (),
+    no_plugins: Sequence[str] = (),
+) -> Iterator[Meant]:
     """What is meant, loaded; a folder counts as installed until the end.
 
     Args:
-        word: a .py file, a package's folder, the name of an installed plugin, NAME or KIND:NAME.
+        word: a .py file, a package's folder, the name of an installed plugin, NAME or KIND:NAME. A folder
+            that is no package is meant only by a word that looks like a path.
         kind: only components of this kind.
         plugins: further one-file plugins to load.
+        no_plugins: plugins to leave out.
 
     Raises:
         PluginError: there is nothing of that name.
     """
     wanted = None if kind is None else kind_of(kind)
     path = Path(word).expanduser()
-    if path.is_dir():
+    looks_like_a_path = is_file(word) or word.startswith((".", "~"))
+    if path.is_dir() and (looks_like_a_path or (path / PYPROJECT).is_file()):
         package = read_package(path)
         with as_if_installed(package):
-            yield _narrowed(_package(package.name, plugins), wanted)
+            yield _narrowed(_package(package.name, plugins, no_plugins), wanted)
     elif is_file(word):
-        yield _narrowed(_file(path, plugins), wanted)
+        yield _narrowed(_file(path, plugins, no_plugins), wanted)
     elif _is_installed(word):
-        yield _narrowed(_package(word, plugins), wanted)
+        yield _narrowed(_package(word, plugins, no_plugins), wanted)
     else:
-        yield _component(word, wanted, plugins)
+        yield _component(word, wanted, plugins, no_plugins)
 
 
 def kind_of(word: str) -> str:
@@ -93,7 +105,7 @@ def kind_of(word: str) -> str:
     )
 
 
-def _file(path: Path, plugins: Sequence[str]) -> Meant:
+def _file(path: Path, plugins: Sequence[str], no_plugins: Sequence[str]) -> Meant:
     path = path.resolve()
     if not path.is_file():
         raise PluginError(f"there is no file {path}")
@@ -102,18 +114,20 @@ def _file(path: Path, plugins: Sequence[str]) -> Meant:
     except (Exception, SystemExit) as error:
         return _broken(path.name, raised(error))
     files = [str(path), *(str(Path(plugin).resolve()) for plugin in plugins)]
-    load = partial(Registry.load, files, allow=",".join(files))
+    load, load_more = _loaders(files, files, no_plugins)
     try:
-        registry = load()
+        load(blocked=())
     except PluginError as error:
         return _broken(path.name, str(error))
+    registry = load()
     found = _components(registry, lambda info: info.file == str(path))
-    return Meant(registry, found, [_loaded(module)], path.name, _watched(module), load=load)
+    watches = _watched(module)
+    return Meant(registry, found, [_loaded(module)], path.name, watches, load=load, load_more=load_more)
 
 
-def _package(name: str, plugins: Sequence[str]) -> Meant:
+def _package(name: str, plugins: Sequence[str], no_plugins: Sequence[str]) -> Meant:
     others = [str(Path(plugin).resolve()) for plugin in plugins]
-    load = partial(Registry.load, others, allow=",".join([name, *others]))
+    load, load_more = _loaders(others, [name, *others], no_plugins)
     registry = load()
     infos = [info for info in registry.plugins if _is_of(info, name)]
     for info in infos:
@@ -122,22 +136,35 @@ def _package(name: str, plugins: Sequence[str]) -> Meant:
     found = _components(registry, lambda info: _is_of(info, name))
     modules = [entry.load() for entry in _entries(name)]
     watches = tuple(dict.fromkeys(hook for module in modules for hook in _watched(module)))
-    return Meant(registry, found, [_loaded(*modules)], name, watches, load=load)
+    return Meant(registry, found, [_loaded(*modules)], name, watches, load=load, load_more=load_more)
 
 
-def _component(word: str, wanted: str | None, plugins: Sequence[str]) -> Meant:
+def _loaders(
+    files: Sequence[str], named: Sequence[str], no_plugins: Sequence[str]
+) -> tuple[Callable[..., Registry], Callable[[], Registry]]:
+    """What loads no third-party plugins but those that are named, and what loads all that are allowed too."""
+    load = partial(Registry.load, files, allow=",".join(named), blocked=no_plugins)
+    return load, partial(load, allow=",".join([*named, os.environ.get(ALLOW_VARIABLE, "*")]))
+
+
+def _component(word: str, wanted: str | None, plugins: Sequence[str], no_plugins: Sequence[str]) -> Meant:
     before, _, name = word.rpartition(":")
     kind = kind_of(before) if before else wanted
-    registry = Registry.load(plugins)
+    registry = Registry.load(plugins, blocked=no_plugins)
     kinds = [each for each in KINDS if each == (kind or each) and name in registry.offers(each)]
     for each in kinds:
         registry.get(each, name)  # raises where two plugins have the name
     if kinds:
-        return Meant(registry, [Sought(each, name, registry.offers(each)[name][0]) for each in kinds])
+        found = [Sought(each, name, registry.offers(each)[name][0]) for each in kinds]
+        return Meant(registry, found, load_more=lambda: registry)
     known = [*(n for each in KINDS for n in registry.names(each)), *_installed()]
+    folder = (
+        indented(f"the folder {word} is no package: it has no {PYPROJECT}") if Path(word).is_dir() else ""
+    )
     raise PluginError(
         f"there is neither a {SINGULAR.get(kind or '', 'component')} nor a plugin called '{name}'"
         + nearest(name, known)
+        + folder
         + indented("give a .py file, a package's folder, or a name that `sslkit plugins` lists")
     )
 

@@ -43,10 +43,15 @@ def summary(name: str, findings: Sequence[Finding]) -> str:
     if checks["failed"]:
         return f"{name} does not conform: {len(checks['failed'])} of {total} checks failed, {seconds}"
     passed, skipped = len(checks["passed"]), len(checks["skipped"] - checks["passed"])
-    if checks["skipped"] and checks["passed"] <= {*PRELIMINARY}:
+    if nothing_was_checked(findings):
         return f"{name}: nothing of what it does could be checked; what it needs is told above"
     rest = f", {skipped} skipped" if skipped else ""
     return f"{name} conforms: {passed} {'check' if passed == 1 else 'checks'} passed{rest}, {seconds}"
+
+
+def nothing_was_checked(findings: Sequence[Finding]) -> bool:
+    """Whether checks were skipped, and none was made that says what the component does."""
+    return bool(_checks(findings, "skipped")) and _checks(findings, "passed") <= {*PRELIMINARY}
 
 
 def _checks(findings: Sequence[Finding], status: str) -> set[str]:

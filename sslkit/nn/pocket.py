@@ -19,7 +19,14 @@ def vit_pocket(
     num_heads: int = 4,
     **args: Any,
 ) -> Backbone:
-    """A plain ViT of under half a million parameters; `args` are those of timm's VisionTransformer."""
+    """A plain ViT of under half a million parameters; `args` are those of timm's VisionTransformer.
+
+    Args:
+        patch_size: side of a patch in pixels.
+        embed_dim: width of a token, and of the features.
+        depth: blocks.
+        num_heads: heads of attention in each block, which share `embed_dim`.
+    """
     shape = {"patch_size": patch_size, "embed_dim": embed_dim, "depth": depth, "num_heads": num_heads}
     return timm_backbone(
         "vit_tiny_patch16_224",
@@ -39,7 +46,12 @@ def conv_pocket(
     layers: Sequence[int] = (1, 1, 1, 1),
     **args: Any,
 ) -> Backbone:
-    """A ResNet of basic blocks with few channels; `args` are those of timm's ResNet."""
+    """A ResNet of basic blocks with few channels; `args` are those of timm's ResNet.
+
+    Args:
+        widths: channels of the four stages; the last are the features.
+        layers: blocks of each stage.
+    """
     shape = {"channels": list(widths), "layers": list(layers)}
     return timm_backbone(
         "resnet18",

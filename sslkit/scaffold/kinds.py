@@ -26,23 +26,25 @@ class Kind:
 
 SMALL = "backbone.name=conv_pocket backbone.args.output_stride=8 augment.local_count=0"
 """A network that any method learns with, and two views of an image."""
-COMPARE = "sslkit compare runs/NAME runs/dino_pocket"
+DINO = f"{TRIED} name=dino_nano"
+"""The run that a new component's is compared with."""
+COMPARE = "sslkit compare runs/NAME runs/dino_nano"
 KINDS = {
     "method": Kind(
         "methods",
         "method.name=NAME",
-        (f"{TRIED} {SMALL}", COMPARE),
+        (f"{DINO} {SMALL}", COMPARE),
         beside=f" {SMALL}",
     ),
     "backbone": Kind(
         "backbones",
         "backbone.name=NAME",
-        (TRIED, COMPARE),
+        (DINO, COMPARE),
     ),
     "augmentation": Kind(
         "augmentations",
         "augment.name=NAME",
-        (TRIED, COMPARE),
+        (DINO, COMPARE),
     ),
     "dataset": Kind(
         "datasets",

@@ -108,7 +108,8 @@ class Plan:
 
     def _context(self) -> dict[str, Any]:
         here = replace(self, folder=Path())  # the texts are for whoever has the package, wherever that is
-        tried = f"sslkit run dino_pocket --plugin {self.name}.py {self._named(self._kind.words)}"
+        words = f"{self._named(self._kind.words)} name={self.name}"
+        tried = f"sslkit run dino_pocket --plugin {self.name}.py \\\n    {words}"
         return {
             "kind": self.kind,
             "name": self.name,

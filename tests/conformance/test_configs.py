@@ -5,8 +5,8 @@ from typing import Any, Self
 
 import pytest
 
-from sslkit.conformance.configs import config_finding, config_for_checks
-from sslkit.conformance.findings import NotChecked
+from sslkit.conformance.configs import Changes, config_finding, config_for_checks, configured
+from sslkit.conformance.findings import Finding, NotChecked
 from sslkit.errors import RecipeError
 from sslkit.testing import ConformanceError, check_config
 
@@ -123,6 +123,41 @@ def test_it_is_checked_in_its_small_version_with_changes_over_it() -> None:
 def test_a_change_that_is_not_possible_is_told() -> None:
     with pytest.raises(RecipeError, match="'width' is 'wide', but must be a whole number"):
         config_for_checks(having(Fine), {"width": "wide"})
+
+
+@dataclass
+class Refusing:
+    """Some settings."""
+
+    @classmethod
+    def for_checks(cls) -> Self:
+        raise ValueError("not here")
+
+
+def it_is_tried(kit: Any) -> None:
+    """The next check."""
+
+
+def findings(config: Any, given: Any = None) -> list[Finding]:
+    return list(configured(having(config), given, it_is_tried))
+
+
+def test_what_cannot_be_made_is_a_failure_of_the_next_check() -> None:
+    last = findings(Refusing)[-1]
+    assert (last.check, last.status) == ("it_is_tried", "failed")
+    assert last.told.startswith("its configuration cannot be made: raised ValueError: not here (at test_con")
+    assert [finding.status for finding in findings(Unknown)] == ["failed", "failed"]
+    assert [finding.status for finding in findings(Demanding)] == ["passed", "skipped"]
+
+
+def test_changes_are_laid_over_the_small_version() -> None:
+    steps = configured(having(Fine), Changes({"width": 8}), it_is_tried)
+    next(steps)
+    with pytest.raises(StopIteration) as stopped:
+        next(steps)
+    assert stopped.value.value == Fine(8, {"a": 1, "b": 2})
+    with pytest.raises(RecipeError, match="'width' is 'wide'"):
+        findings(Fine, Changes({"width": "wide"}))
 
 
 def test_keys_that_must_be_given_are_named() -> None:
