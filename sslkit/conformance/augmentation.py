@@ -40,6 +40,7 @@ class AugmentationKit:
     channels: int = 3
 
     def build(self) -> Augmentation:
+        """For images of `channels` channels."""
         mean, std = (0.45,) * self.channels, (0.25,) * self.channels
         return self.cls(self.config, ImageFormat(self.channels, mean, std))
 
@@ -51,11 +52,11 @@ class AugmentationKit:
         return canvas, torch.tensor(SIZES).repeat(count // len(SIZES) + 1, 1)[:count]
 
     def views(self, built: Augmentation, seed: int = 0) -> Views:
-        """Of the whole batch, drawn with that seed."""
+        """Of the whole batch, drawn with that seed; a copy, which a later `apply` does not reach."""
         with seeded(seed, "augment"):
             params = built.draw(COUNT)
         views: Views = built.apply(*self.canvas(built.canvas_size), params)
-        return views
+        return _copied(views)
 
 
 def augmentation_findings(cls: type[Augmentation], config: Any = None) -> Iterator[Finding]:
@@ -118,16 +119,16 @@ def _check_shape(kit: AugmentationKit, x: Tensor, side: int, name: str) -> None:
 
 def views_are_normalised(kit: AugmentationKit) -> None:
     """Brought to [0, 1], less the format's mean and over its deviation."""
-    x = kit.views(kit.build()).global_views
-    demand(
-        x.abs().max().item() < LARGEST,
-        f"views go up to {x.abs().max().item():.3g}: divide the canvas by 255, then subtract the mean of"
-        " image_format and divide by its std",
-    )
-    demand(
-        x.min().item() < 0,
-        "no pixel of the views is below 0: subtract the mean of image_format and divide by its std",
-    )
+    for name, x in _tensors(kit.views(kit.build())).items():
+        demand(
+            x.abs().max().item() < LARGEST,
+            f"{name} go up to {x.abs().max().item():.3g}: divide the canvas by 255, then subtract the mean of"
+            " image_format and divide by its std",
+        )
+        demand(
+            x.min().item() < 0,
+            f"no pixel of {name} is below 0: subtract the mean of image_format and divide by its std",
+        )
 
 
 def draws_follow_the_generator_alone(kit: AugmentationKit) -> str | None:
@@ -157,7 +158,7 @@ def apply_draws_nothing(kit: AugmentationKit) -> None:
     torch.set_rng_state(generator)
     demand(not drew, "apply draws from torch's generator: draw everything in draw(n)")
     demand(torch.equal(canvas, kept), "apply changes the canvas: work on a copy")
-    kept_views = replace(first, global_views=first.global_views.clone())
+    kept_views = _copied(first)
     demand(_same(built.apply(canvas, size, params), kept_views), "the same parameters give other views twice")
 
 
@@ -167,17 +168,15 @@ def rows_of_parts_are_the_whole(kit: AugmentationKit) -> None:
     with seeded(0, "augment"):
         params = built.draw(COUNT)
     canvas, size = kit.canvas(built.canvas_size)
-    whole: Views = built.apply(canvas, size, params)
+    whole = _tensors(built.apply(canvas, size, params))
     parts = [built.apply(canvas[part], size[part], params.rows(part)) for part in PARTS]
     told = (
         "parts of the batch get other views than the whole batch: rows(part) must cut every drawn tensor, and"
         " apply must treat each image by itself"
     )
-    for name in ("global_views", "local_views"):
-        if getattr(whole, name) is not None:
-            joined = torch.cat([getattr(part, name) for part in parts], 1)
-            difference = (joined - getattr(whole, name)).abs().max().item()
-            demand(difference <= CLOSE, f"{told} ({name} differ by up to {difference:.3g})")
+    for name, x in whole.items():
+        difference = (torch.cat([getattr(part, name) for part in parts], 1) - x).abs().max().item()
+        demand(difference <= CLOSE, f"{told} ({name} differ by up to {difference:.3g})")
 
 
 def it_takes_small_canvases_and_one_image(kit: AugmentationKit) -> None:
@@ -187,9 +186,13 @@ def it_takes_small_canvases_and_one_image(kit: AugmentationKit) -> None:
         with seeded(0, "augment"):
             params = built.draw(1)
         views: Views = built.apply(*kit.canvas(side, count=1), params)
-        shape = tuple(views.global_views.shape[1:])
-        wanted = (1, kit.channels, built.image_size, built.image_size)
-        demand(shape == wanted, f"of one canvas of {side} pixels it makes {shape} instead of {wanted}")
+        for name, x in _tensors(views).items():
+            edge = built.image_size if name == "global_views" else x.shape[-1]
+            shape, wanted = tuple(x.shape[1:]), (1, kit.channels, edge, edge)
+            demand(
+                shape == wanted and edge in built.view_sizes,
+                f"of one canvas of {side} pixels it makes {name} {shape} instead of {wanted}",
+            )
 
 
 def it_takes_grey_images_or_says_why_not(kit: AugmentationKit) -> None:
@@ -199,7 +202,9 @@ def it_takes_grey_images_or_says_why_not(kit: AugmentationKit) -> None:
         built = grey.build()
     except SslkitError as error:
         raise NotChecked(f"it refuses one channel: {str(error).splitlines()[0]}") from error
-    _check_shape(grey, grey.views(built).global_views, built.image_size, "global_views of grey images")
+    for name, x in _tensors(grey.views(built)).items():
+        edge = built.image_size if name == "global_views" else x.shape[-1]
+        _check_shape(grey, x, edge, f"{name} of grey images")
 
 
 def it_changes_no_global_state(kit: AugmentationKit) -> None:
@@ -231,9 +236,19 @@ def it_works_on_a_gpu(kit: AugmentationKit) -> None:
     works_on_another_device(lambda device: built.to(device).apply(canvas.to(device), size.to(device), params))
 
 
+def _tensors(views: Views) -> dict[str, Tensor]:
+    """The views by name, without local ones where there are none."""
+    named = {"global_views": views.global_views, "local_views": views.local_views}
+    return {name: x for name, x in named.items() if x is not None}
+
+
+def _copied(views: Views) -> Views:
+    return replace(views, **{name: x.clone() for name, x in _tensors(views).items()})
+
+
 def _same(a: Views, b: Views) -> bool:
-    pairs = ((a.global_views, b.global_views), (a.local_views, b.local_views))
-    return all(x is y if x is None or y is None else torch.equal(x, y) for x, y in pairs)
+    one, other = _tensors(a), _tensors(b)
+    return one.keys() == other.keys() and all(torch.equal(x, other[name]) for name, x in one.items())
 
 
 GATES: tuple[Check[AugmentationKit], ...] = (it_is_built, views_have_their_shapes)

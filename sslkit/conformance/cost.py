@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from sslkit.conformance.findings import NotChecked, raised
 from sslkit.conformance.method_kit import MethodKit
-from sslkit.conformance.small import SmallSetup
 from sslkit.core.backbone import Backbone
+from sslkit.errors import SslkitError
 from sslkit.methods.dino import DINO, DINOConfig
 from sslkit.nn.pocket import vit_pocket
 
@@ -30,10 +31,17 @@ class Cost:
 
 def cost_beside_dino(kit: MethodKit) -> str:
     """Ratios of CPU time, memory and parameters, with small heads on a ViT that the backbone dominates."""
-    setup = kit.setup if not isinstance(kit.setup.network, str) else SmallSetup(wider_vit)
-    own = replace(kit, setup=setup)
+    network = wider_vit if isinstance(kit.setup.network, str) else kit.setup.network
+    own = replace(kit, setup=replace(kit.setup, network=network))
     dino = replace(own, cls=DINO, config=DINOConfig(out_dim=64, hidden_dim=64, bottleneck_dim=32))
-    a, b = measure(own), measure(dino)
+    try:
+        a = measure(own)
+    except SslkitError as error:
+        raise NotChecked(f"it refuses the ViT that both are measured on: {error}") from error
+    try:
+        b = measure(dino)
+    except Exception as error:
+        raise NotChecked(f"DINO takes no step with this network and these views: {raised(error)}") from error
     return (
         f"a step takes {a.seconds / b.seconds:.2f} x DINO's time ({a.seconds * 1e3:.0f} ms against"
         f" {b.seconds * 1e3:.0f} ms on this machine), keeps {a.kept_mib / b.kept_mib:.2f} x as much for the"

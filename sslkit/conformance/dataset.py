@@ -220,6 +220,7 @@ def an_image_is_the_same_each_time(kit: DatasetKit) -> None:
 
 
 def beyond_the_end_is_an_index_error(kit: DatasetKit) -> None:
+    """Which ends `for sample in data`."""
     opened = kit.open()
     try:
         opened[len(opened)]

@@ -1,6 +1,5 @@
 """Whether code works on a GPU and does not wait for it, told also where there is none."""
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -11,26 +10,25 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sslkit.conformance.findings import NotChecked, demand, is_theirs, raised
+from sslkit.conformance.findings import NotChecked, demand, folder_of, is_theirs, raised
 
 OTHER = torch.device("cuda" if torch.cuda.is_available() else "meta")
 """The GPU, or torch's device without numbers, on which shapes, types and devices are still checked."""
-_MIXED = re.compile(
-    r"is not on the expected device|on the same device|different devices|Cannot copy out of meta"
-)
-_READS = re.compile(r"cannot be called on meta|can't convert meta|can't convert cuda")
+_MIXED = re.compile(r"is not on the expected device|on the same device|different devices")
+_READS = re.compile(r"cannot be called on meta|can't convert meta|can't convert cuda|Cannot copy out of meta")
+_TORCH = folder_of("torch")
 
 
-def works_on_another_device(call: Callable[[torch.device], object]) -> None:
+def works_on_another_device(call: Callable[[torch.device], object], other: torch.device = OTHER) -> None:
     """Make a call that puts everything on the given device.
 
     Raises:
-        Unmet: it mixes tensors of two devices, or reads a number from the device.
-        NotChecked: it needs an operation that only a real device has.
+        Unmet: it mixes tensors of two devices, or reads a number from the device, or fails on a real one.
+        NotChecked: it needs an operation that only a real device has, or more memory than this one has.
     """
     try:
-        with _without_autocast():
-            call(OTHER)
+        with _without_autocast(other):
+            call(other)
     except Exception as error:
         text = str(error)
         demand(
@@ -40,16 +38,19 @@ def works_on_another_device(call: Callable[[torch.device], object]) -> None:
         )
         demand(
             not _READS.search(text),
-            f"a number is read from the device: {raised(error)}. A step must not wait for it:"
-            " no .item(), float(), bool() or `if` on a tensor",
+            f"numbers are read from the device: {raised(error)}. A step must not wait for it: no .item(),"
+            " .tolist(), .cpu(), .numpy(), float(), bool() or `if` on a tensor; and what is written into is"
+            " made with device=x.device",
         )
+        is_real = other.type != "meta" and not isinstance(error, torch.OutOfMemoryError)
+        demand(not is_real, f"on the device {other} it {raised(error)}")
         raise NotChecked(f"only a GPU can tell: {raised(error)}") from error
 
 
 @contextmanager
-def _without_autocast() -> Iterator[None]:
+def _without_autocast(other: torch.device) -> Iterator[None]:
     """`torch.autocast` refuses the device without numbers, also where it is only switched off."""
-    if OTHER.type != "meta":
+    if other.type != "meta":
         yield
         return
     real: Any = torch.autocast
@@ -88,4 +89,4 @@ def _place(stack: StackSummary) -> list[str]:
 
 
 def _in_between(file: str) -> bool:
-    return file == __file__ or f"{os.sep}torch{os.sep}" in file
+    return file == __file__ or file.startswith(_TORCH)

@@ -34,6 +34,8 @@ NEEDS: frozenset[Need] = frozenset(get_args(Need))
 VIT: Mapping[str, Any] = {"patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 2}
 CONV: Mapping[str, Any] = {"widths": [8, 8, 16, 32], "output_stride": 8}
 FEW = 3
+ROUNDING = 1e-6
+"""What a metric may lie beside its interval, as a share of it."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,16 @@ class EvaluatorKit:
     """The instance that answered first."""
 
     def subject(self, *, bare: bool = False) -> Subject:
-        """A backbone with its method, which has prototypes, in train mode as between two steps; or alone."""
+        """A backbone with its method, which has prototypes, in train mode as between two steps; or alone.
+
+        One of its modules is in eval mode, as a frozen batch norm is.
+        """
         setup = SmallSetup(self.network.factory, args=self.network.args, drop_path_rate=0.0)
         config = DINOConfig(out_dim=16, hidden_dim=16, bottleneck_dim=8)
         with seeded(0, "weights"):
             method = DINO(config, setup).train()
         method.encoder.requires_grad_(True)  # as in methods without a teacher
+        [*method.encoder.modules()][-1].eval()  # train() on all of them would not put this back
         return Subject(method.encoder, None if bare else method)
 
     def ask(self, subject: Subject, data: EvalData) -> "Answer":
@@ -181,25 +187,38 @@ def it_is_built(kit: EvaluatorKit) -> None:
 
 
 def its_result_is_whole(kit: EvaluatorKit) -> str | None:
-    """Metrics are finite numbers; intervals hold them; counts are whole; a record of it is JSON."""
+    """Metrics are finite; each is in its interval, and rests on some images; a record of it is JSON."""
     try:
         result = kit.first.result
     except SslkitError as error:
         raise NotChecked(f"it refuses this network or these pictures: {error}") from error
     demand(isinstance(result, Result), f"it gives a {type(result).__name__}, not a sslkit.Result")
-    for name, value in result.metrics.items():
-        _check_number(f"metric '{name}'", value)
-    for name, interval in result.intervals.items():
-        demand(name in result.metrics, f"there is an interval for '{name}', which is no metric")
-        low, high = interval
-        _check_number(f"the interval of '{name}'", low)
-        _check_number(f"the interval of '{name}'", high)
-        demand(low <= high, f"the interval of '{name}' is {interval}, its end below its start")
-    for name, count in result.counts.items():
-        demand(isinstance(count, int) and count >= 0, f"the count of '{name}' is {count!r}, no whole number")
+    _check_numbers("", result)
     demand(not isinstance(result.notes, str), "notes is one word; it is a list of sentences: notes=(text,)")
     json.dumps(eval_record(0, "checked", pictures(IMAGE).test, result), allow_nan=False)
     return None if result.metrics else "it gives no numbers: " + (" ".join(result.notes) or "pictures alone")
+
+
+def _check_numbers(where: str, result: Result) -> None:
+    for name, value in result.metrics.items():
+        _check_number(f"{where}metric '{name}'", value)
+    for what in ("intervals", "counts"):
+        strange = [name for name in getattr(result, what) if name not in result.metrics]
+        demand(not strange, f"{where}{what} name {few(strange)}, which is no metric")
+    for name, (low, high) in result.intervals.items():
+        for end in (low, high):
+            _check_number(f"{where}interval of '{name}'", end)
+        value = result.metrics[name]
+        rounding = ROUNDING * max(abs(low), abs(high))
+        demand(
+            low <= high and low - rounding <= value <= high + rounding,
+            f"{where}interval of '{name}' is ({low:g}, {high:g}), but must be (low, high) around {value:g}",
+        )
+    for name, count in result.counts.items():
+        demand(
+            isinstance(count, int) and not isinstance(count, bool) and count > 0,
+            f"{where}count of '{name}' is {count!r}, but must be an int above 0, the images that it rests on",
+        )
 
 
 def _check_number(what: str, value: Any) -> None:
@@ -267,8 +286,7 @@ def it_needs_no_more_than_it_says(kit: EvaluatorKit) -> None:
             " `needs`, and leave out the rest of what is missing",
         )
     else:
-        for name, value in result.metrics.items():
-            _check_number(f"without {lacking} the metric '{name}'", value)
+        _check_numbers(f"without {lacking} the ", result)
 
 
 def few_images_end_no_run(kit: EvaluatorKit) -> None:
@@ -284,8 +302,8 @@ def few_images_end_no_run(kit: EvaluatorKit) -> None:
             " that says how many it needs",
         )
         return
-    for name, value in result.metrics.items():
-        _check_number(f"of {FEW} images the metric '{name}'", value)
+    told = {n: ends for n, ends in result.intervals.items() if not all(map(math.isnan, ends))}
+    _check_numbers(f"of {FEW} images the ", replace(result, intervals=told))  # of one image none can be told
 
 
 def _state(method: nn.Module) -> dict[str, Any]:

@@ -18,6 +18,8 @@ PATIENCE = 120.0
 """Seconds within which small jobs begin and end, also on a busy machine."""
 AT_ONCE = 60.0
 """Seconds within which `start` comes back, also where it has to reach a cluster."""
+AFTERWARDS = 1.0
+"""Seconds after which nothing is left of what was killed, and in which what is left is seen."""
 SPEAKS = "import sys; print('to stdout', flush=True); print('to stderr', file=sys.stderr)"
 FAILS = "raise SystemExit(3)"
 TAKES_ITS_TIME = """
@@ -26,25 +28,38 @@ from pathlib import Path
 folder, name = Path(sys.argv[1]), sys.argv[2]
 others = [path.name for path in folder.glob("*.running")]
 (folder / f"{name}.running").touch()
+with (folder / "order").open("a") as file:
+    print(name, file=file)
 time.sleep(0.5)
 (folder / f"{name}.running").unlink()
 print("met", *others)
 """
-"""Tells which others were running when it began."""
+"""Tells which others were running when it began, and adds its name to those that have begun."""
 SAVES = """
 import signal, sys, time
 from pathlib import Path
 
+saved, beats = map(Path, sys.argv[1:])
+asked = []
+
 def save(number, frame):
-    time.sleep(0.5)
-    Path(sys.argv[1]).write_text("saved")
-    sys.exit(143)
+    asked.append(number)
+    if len(asked) == 1:
+        time.sleep(0.5)
+        saved.write_text(str(len(asked)))
+        sys.exit(143)
 
 signal.signal(signal.SIGTERM, save)
+beats.touch()
 print("up", flush=True)
-time.sleep(300)
+for _ in range(6000):
+    with beats.open("r+") as file:
+        file.seek(0, 2)
+        file.write(".")
+    time.sleep(0.05)
 """
-"""Runs for minutes; at SIGTERM takes half a second to save."""
+"""Runs for minutes, or until its beats are deleted, to which it adds all the time; at SIGTERM takes half a
+second to save how often it was asked."""
 
 
 @dataclass
@@ -57,16 +72,20 @@ class ExecutorKit:
     open: list[Executor] = field(default_factory=list)
 
     def build(self, jobs: int | None = None) -> Executor:
+        """An executor of at most so many jobs at a time, which `end` ends."""
         built = self.cls(self.config, Resources(jobs, self.folder / "own"))
         self.open.append(built)
         return built
 
     def job(self, name: str, code: str, *words: str | Path) -> Job:
+        """A job that runs this code with these words in `sys.argv`."""
         command = (sys.executable, "-c", code, *map(str, words))
         return Job(name, command, self.folder / f"{name}.log", wants_gpu=False)
 
     def end(self) -> None:
-        """Nothing that a check has begun is left."""
+        """Nothing that a check has begun is left, also where the executor ends nothing."""
+        for path in self.folder.glob("*.beats"):
+            path.unlink()
         for executor in self.open:
             thread = threading.Thread(target=executor.kill, daemon=True)
             thread.start()
@@ -132,31 +151,46 @@ def no_more_run_than_are_allowed(kit: ExecutorKit) -> None:
     demand(not any(how.values()), f"of jobs one after another some failed: {how}")
     met = [job.name for job in jobs if job.log.read_text().split()[1:]]
     demand(not met, f"with Resources(jobs=1) {few(met)} ran beside another one")
+    order = (kit.folder / "order").read_text().split()
+    demand(
+        order == ["0", "1", "2"],
+        f"jobs 0, 1, 2 were begun as {', '.join(order)}: begin them in the order that start gets them in",
+    )
 
 
 def stop_lets_jobs_save(kit: ExecutorKit) -> None:
     """SIGTERM to what runs, once; it returns when they have saved; nothing more is begun."""
     executor = kit.build(jobs=1)
     saved = kit.folder / "saved"
-    runs, waits = kit.job("runs", SAVES, saved), kit.job("waits", SPEAKS)
+    runs, waits = kit.job("runs", SAVES, saved, kit.folder / "runs.beats"), kit.job("waits", SPEAKS)
     executor.start([runs, waits])
     _until(lambda: _has_begun(executor, runs), "a job is not begun")
     _within(PATIENCE, executor.stop, "stop does not return")
     demand(saved.is_file(), "stop returned before a job had saved: send SIGTERM, once, and wait for its end")
+    times = saved.read_text()
+    demand(
+        times == "1",
+        f"a job got SIGTERM {times} times before it had saved: send it once, since at a second one a run ends"
+        " without saving",
+    )
     demand(executor.ended().get("runs"), "a job that was stopped is missing in ended(), or told as a success")
     demand(not _spoke(waits), "stop began a job that was still waiting")
 
 
 def kill_ends_what_runs(kit: ExecutorKit) -> None:
     """For the second Ctrl-C: nothing runs any more when it returns."""
-    executor = kit.build(jobs=1)
-    runs = kit.job("killed", SAVES, kit.folder / "perhaps")
+    executor, beats = kit.build(jobs=1), kit.folder / "killed.beats"
+    runs = kit.job("killed", SAVES, kit.folder / "perhaps", beats)
     executor.start([runs])
     _until(lambda: _has_begun(executor, runs), "a job is not begun")
     _within(PATIENCE, executor.kill, "kill does not return")
     demand(
         executor.ended().get("killed"), "a job that was killed is missing in ended(), or told as a success"
     )
+    time.sleep(AFTERWARDS)
+    before = beats.read_text()
+    time.sleep(AFTERWARDS)
+    demand(beats.read_text() == before, "a job still runs after kill: end it (SIGKILL), then return")
 
 
 def _has_begun(executor: Executor, job: Job) -> bool:

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -18,7 +19,6 @@ K = TypeVar("K")
 Status = Literal["passed", "failed", "skipped"]
 Check = Callable[[K], str | None]
 """Looks at one thing; raises `Unmet` or `NotChecked`, or gives back a remark, mostly none."""
-_LIBRARIES = tuple(f"{os.sep}{name}{os.sep}" for name in ("torch", "timm", "kornia", "numpy"))
 _PYTHON = sysconfig.get_paths()["stdlib"] + os.sep
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[-+]?\d+)?")
 _HERE = str(Path(__file__).parent) + os.sep
@@ -106,7 +106,18 @@ def raised(error: BaseException) -> str:
 def is_theirs(file: str) -> bool:
     """Whether it may be a file that the author of a component can mend."""
     of_python = file.startswith(_PYTHON) and "site-packages" not in file
-    return not (of_python or file.startswith((_HERE, "<")) or any(part in file for part in _LIBRARIES))
+    return not (of_python or file.startswith((_HERE, "<", *_LIBRARIES)))
+
+
+def folder_of(package: str) -> str:
+    """Where a library is installed, with a separator behind it, by what its files' names begin with."""
+    spec = find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent) + os.sep
+
+
+_LIBRARIES = tuple(map(folder_of, ("torch", "timm", "kornia", "numpy")))
 
 
 def few(names: Sequence[str], most: int = 3) -> str:

@@ -21,10 +21,7 @@ from sslkit.conformance.snapshot import changed, unsaved
 from sslkit.core.backbone import Backbone
 from sslkit.core.method import Method, StepOutput
 from sslkit.errors import SslkitError
-
-LOOP_METRICS = ("loss", "grad_norm", "feature_std", "rankme", "lr")
-"""Numbers of a step that the loop adds to a method's own."""
-
+from sslkit.train.loop import STEP_NUMBERS, TAKEN
 
 # --- gates: without these, nothing else can be said --------------------------------------------------------
 
@@ -39,6 +36,7 @@ def it_is_built(kit: MethodKit) -> None:
 
 
 def loss_is_finite_and_has_a_gradient(kit: MethodKit) -> None:
+    """A scalar that is differentiated to the end; a `SslkitError` from `forward` refuses the views."""
     method = kit.build()
     try:
         output = kit.forward(method)
@@ -74,6 +72,7 @@ def _check_output(output: StepOutput) -> None:
 
 
 def loss_is_finite_in_bf16(kit: MethodKit) -> None:
+    """And so is its gradient, under `torch.autocast`, as `runtime.precision=bf16` has it."""
     method = kit.build()
     with torch.autocast("cpu", torch.bfloat16):
         loss = kit.forward(method).loss
@@ -85,13 +84,14 @@ def loss_is_finite_in_bf16(kit: MethodKit) -> None:
 
 
 def outputs_are_detached(kit: MethodKit) -> None:
+    """Metrics, carry and features have no gradient; metrics are scalars of names that are free."""
     output = kit.forward(kit.build())
     for name, value in {**output.metrics, **output.carry}.items():
         demand(isinstance(value, Tensor), f"'{name}' is a {type(value).__name__}; give a tensor")
         demand(not value.requires_grad, f"'{name}' carries a gradient: detach it")
     for name, value in output.metrics.items():
         demand(value.shape == (), f"metric '{name}' has shape {tuple(value.shape)}; metrics are scalars, []")
-        demand(name not in LOOP_METRICS, f"metric '{name}' is one of the loop's own: rename it")
+        demand(name not in TAKEN, f"metric '{name}' is one of the loop's own: rename it")
     if output.features is not None:
         images = kit.views.global_views.shape[1]
         demand(not output.features.requires_grad, "features carry a gradient: detach them")
@@ -118,6 +118,7 @@ def forward_changes_no_state(kit: MethodKit) -> None:
 
 
 def forward_is_deterministic(kit: MethodKit) -> None:
+    """The same step in two instances: the same loss and gradients, bit for bit."""
     methods = kit.build(), kit.build()
     first, second = (kit.forward(method).loss for method in methods)
     demand(
@@ -151,6 +152,7 @@ def gradients_only_where_declared(kit: MethodKit) -> None:
 
 
 def encoder_is_part_of_the_method(kit: MethodKit) -> None:
+    """`encoder` is a backbone and a submodule, so that it is saved and evaluated."""
     method = kit.build()
     demand(
         isinstance(method.encoder, Backbone),
@@ -186,7 +188,7 @@ def diagnosis_names_its_metrics(kit: MethodKit) -> None:
     """`signs` speak of metrics that there are; `assignments` gives probabilities of `prototypes`."""
     method = kit.build()
     output = kit.forward(method)
-    known = {*output.metrics, *LOOP_METRICS}
+    known = {*output.metrics, *STEP_NUMBERS}
     unknown = {key for sign in method.signs for key in sign.when if key not in known}
     demand(
         not unknown,
@@ -277,6 +279,11 @@ def loss_falls_on_a_fixed_batch(kit: MethodKit) -> None:
     optimizer = torch.optim.AdamW(learning, lr=3e-4, weight_decay=0)
     losses = [_step_alone(kit, method, optimizer) for _ in range(8)]
     shown = ", ".join(f"{loss:.4g}" for loss in losses)
+    demand(
+        all(map(math.isfinite, losses)),
+        f"in eight steps on one batch the loss does not stay finite: {shown}. Guard square roots, logarithms"
+        " and divisions",
+    )
     demand(
         min(losses[1:]) < losses[0],
         f"eight steps on one batch do not lower the loss: {shown}. Is its sign right, does the gradient reach"

@@ -38,6 +38,7 @@ class MethodKit:
             return self.cls(self.config, self.setup).train()
 
     def progress(self, step: int = STEP) -> Progress:
+        """Of that step of a run of five epochs."""
         return Progress(step, 5 * self.setup.steps_per_epoch, self.setup.steps_per_epoch)
 
     def forward(self, method: Method, views: Views | None = None, step: int = STEP) -> StepOutput:

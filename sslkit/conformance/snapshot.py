@@ -1,9 +1,11 @@
 """What a module keeps beside its state_dict: values that a checkpoint does not hold."""
 
+import random
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,7 +15,10 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 def unsaved(module: nn.Module) -> dict[str, Any]:
-    """Numbers, words, tensors and containers of them that its modules hold, by dotted name, copied."""
+    """Numbers, words, tensors, arrays, generators of numbers, and containers of them, copied.
+
+    Those that its modules hold, by dotted name.
+    """
     found: dict[str, Any] = {}
     for name, child in module.named_modules():
         for key, value in _attributes(child):
@@ -42,8 +47,12 @@ def _copy(value: Any, depth: int) -> Any:
     """A copy that later changes do not reach; None for what is not looked into."""
     if isinstance(value, Tensor):
         return value.detach().clone()
-    if isinstance(value, _PLAIN):
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, (*_PLAIN, np.generic)):
         return (value,)
+    if (drawn := _drawn(value)) is not None:
+        return ("a state of draws", drawn)
     if isinstance(value, nn.Module) or depth == 0:
         return None
     if isinstance(value, Mapping):
@@ -55,6 +64,17 @@ def _copy(value: Any, depth: int) -> Any:
     return _copies(getattr(value, "__dict__", {}), depth)
 
 
+def _drawn(value: Any) -> str | None:
+    """Where a generator of numbers stands; None where it is none."""
+    if type(value) is random.Random:
+        return repr(value.getstate())
+    if isinstance(value, np.random.Generator):
+        return repr(value.bit_generator.state)
+    if isinstance(value, np.random.RandomState):
+        return repr(value.get_state(legacy=False))
+    return repr(value.get_state().tolist()) if isinstance(value, torch.Generator) else None
+
+
 def _copies(values: Mapping[Any, Any], depth: int) -> dict[Any, Any] | None:
     if len(values) > _LONGEST:
         return None
@@ -64,6 +84,8 @@ def _copies(values: Mapping[Any, Any], depth: int) -> dict[Any, Any] | None:
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
         return a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b))
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_equal(value, b[key]) for key, value in a.items())
     return type(a) is type(b) and bool(a == b)
@@ -72,6 +94,6 @@ def _equal(a: Any, b: Any) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return repr(value[0])[:40]
-    if isinstance(value, Tensor):
-        return f"a tensor {list(value.shape)}"
+    if isinstance(value, Tensor | np.ndarray):
+        return f"{'a tensor' if isinstance(value, Tensor) else 'an array'} {list(value.shape)}"
     return f"{len(value)} entries" if isinstance(value, dict) else "other"

@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +43,26 @@ class Source:
 
 
 def sources_of(things: Iterable[Any]) -> list[Source]:
-    """The sources of classes and functions.
+    """The sources of classes, functions, and whatever else can be called.
 
     Raises:
         NotChecked: another process cannot get at one of them.
     """
     found: dict[str, Source] = {}
-    for thing in things:
+    for thing in map(_defined, things):
         if thing.__module__ == "__main__" or "<locals>" in thing.__qualname__:
             raise NotChecked(
                 f"a second process cannot import {thing.__qualname__}: define it at the top of a module"
             )
         found.setdefault(thing.__module__, _source(thing.__module__))
     return list(found.values())
+
+
+def _defined(thing: Any) -> Any:
+    """What has a name in a module: the function of a `functools.partial`, the class of another object."""
+    while isinstance(thing, partial):
+        thing = thing.func
+    return thing if hasattr(thing, "__qualname__") else type(thing)
 
 
 def _source(module: str) -> Source:

@@ -31,6 +31,7 @@ class TrackerKit:
     tracker: Tracker | None = field(default=None, init=False)
 
     def open(self) -> Tracker:
+        """Start it, or go on with it, in the run directory."""
         self.tracker = self.cls(self.config, self.run_dir, NAME)
         return self.tracker
 
@@ -116,6 +117,7 @@ def it_takes_figures(kit: TrackerKit) -> None:
 
 
 def it_can_be_closed_twice(kit: TrackerKit) -> None:
+    """As where a run is stopped while it ends."""
     assert kit.tracker is not None
     kit.tracker.close()
     kit.tracker.close()

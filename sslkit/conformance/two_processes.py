@@ -283,7 +283,9 @@ def _apart(a: Mapping[str, Tensor], b: Mapping[str, Tensor], norm: float, floor:
 def _differ(a: Tensor, b: Tensor, norm: float, floor: float) -> bool:
     if a.shape != b.shape or not a.is_floating_point():
         return not torch.equal(a, b)
-    return bool((a - b).float().norm() > norm * a.float().norm() + floor)
+    apart = torch.where((a == b) | (a.isnan() & b.isnan()), 0, a - b).float().norm()
+    size = a.float().nan_to_num(0.0, 0.0, 0.0).norm()
+    return not bool(apart <= norm * size + floor)  # so that NaN differs from any number
 
 
 def draws(kit: MethodKit) -> bool:

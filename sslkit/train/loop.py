@@ -33,6 +33,15 @@ if TYPE_CHECKING:
     from sslkit.data.loader import Batch
 
 
+STEP_NUMBERS = (
+    *("step", "epoch", "lr", "weight_decay", "loss", "grad_norm", "feature_std", "rankme", "loss_scale"),
+    *("images_per_second", "data_wait"),
+)
+"""What the loop adds to a method's metrics in the record of a step."""
+TAKEN = (*STEP_NUMBERS, "kind", "stop", "what", "value", "figures")
+"""No names for a metric: it would take the place of what this module or a tracker looks for under them."""
+
+
 class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
     """The run was asked to stop; the state is whole."""
 

@@ -98,6 +98,42 @@ class DrawsFromNumpy(Plain):
         return Drawn(torch.from_numpy(np.random.randn(2, n)).float())
 
 
+class WithLocalViews(Plain):
+    """Conforms; its local views are the corners of the global ones. The next mistakes inherit from it."""
+
+    view_sizes = (SIDE, SIDE // 2)
+
+    def apply(self, canvas: Tensor, size: Tensor, params: Any) -> Views:  # type: ignore[override]
+        views = super().apply(canvas, size, params).global_views
+        return Views(views, self.local(views[..., : SIDE // 2, : SIDE // 2]))
+
+    def local(self, corners: Tensor) -> Tensor:
+        return corners
+
+
+class LeavesLocalShares(WithLocalViews):
+    def local(self, corners: Tensor) -> Tensor:
+        return (corners * 0.25 + 0.45).clamp(0, 1)
+
+
+class GivesTheSameTensorAgain(WithLocalViews):
+    given: Tensor | None = None
+
+    def local(self, corners: Tensor) -> Tensor:
+        self.given = corners.clone() if self.given is None else self.given.add_(corners)
+        return self.given
+
+
+class DropsASingleImage(WithLocalViews):
+    def local(self, corners: Tensor) -> Tensor:
+        return corners.squeeze(1)
+
+
+class ColoursLocalViews(WithLocalViews):
+    def local(self, corners: Tensor) -> Tensor:
+        return corners.expand(-1, -1, 3, -1, -1)
+
+
 class CountsItsDraws(Plain):
     draws = 0
 

@@ -63,6 +63,21 @@ class TurnsAnIntervalRound(Plain):
         return Result({"norm": 1.0}, intervals={"norm": (2.0, 0.5)})
 
 
+class MissesItsInterval(Plain):
+    def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
+        return Result({"norm": 1.0}, intervals={"norm": (2.0, 3.0)})
+
+
+class CountsForNoMetric(Plain):
+    def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
+        return Result({"norm": 1.0}, counts={"nrom": 40})
+
+
+class RestsOnNothing(Plain):
+    def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
+        return Result({"norm": 1.0}, counts={"norm": 0})
+
+
 class SaysOneNote(Plain):
     def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
         return Result({"norm": 1.0}, notes="all norms alike")
@@ -82,6 +97,16 @@ class LeavesEvalMode(Plain):
     def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
         subject.backbone.eval()
         return super().__call__(subject, data, context)
+
+
+class TrainsAllOfIt(Plain):
+    """Afterwards also what was in eval mode."""
+
+    def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
+        subject.backbone.eval()
+        result = super().__call__(subject, data, context)
+        subject.backbone.train()
+        return result
 
 
 class TrainsOnIt(Plain):
@@ -119,6 +144,12 @@ class GivesUpWithoutLabels(Plain):
         return super().__call__(subject, data, context)
 
 
+class TurnsRoundWithoutLabels(Plain):
+    def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
+        low, high = (0.5, 2.0) if data.test.classes else (2.0, 0.5)
+        return Result({"norm": 1.0}, intervals={"norm": (low, high)})
+
+
 class NeedsLabels(TakesLabelsForGranted):
     """This one says so."""
 
@@ -130,6 +161,11 @@ class WantsManyImages(Plain):
         if len(data.test) < 10:
             raise ValueError("ten images at least")
         return super().__call__(subject, data, context)
+
+
+class CountsFewImagesAsNone(Plain):
+    def __call__(self, subject: Subject, data: EvalData, context: EvalContext) -> Result:
+        return Result({"norm": 1.0}, counts={"norm": len(data.test) // 10})
 
 
 class AsksForManyImages(Plain):

@@ -84,6 +84,11 @@ class ThrowsErrorsAway(Plain):
             )
 
 
+class BeginsTheLastFirst(Plain):
+    def start(self, jobs: Sequence[Job]) -> None:
+        super().start(jobs[::-1])
+
+
 class BeginsAll(Plain):
     def __init__(self, config: Nothing, resources: Resources) -> None:
         super().__init__(config, resources)
@@ -98,6 +103,16 @@ class StopsWithoutMercy(Plain):
         self.wait()
 
 
+class AsksUntilItEnds(Plain):
+    def stop(self) -> None:
+        self.waiting.clear()
+        while self.running:
+            for process in self.running.values():
+                process.terminate()
+            time.sleep(0.1)
+            self.ended()
+
+
 class StopsAndGoesOn(Plain):
     def stop(self) -> None:
         for process in self.running.values():
@@ -110,4 +125,17 @@ class ForgetsWhatItKills(Plain):
         for process in self.running.values():
             process.kill()
             process.wait()
+        self.running.clear()
+
+
+class SaysThatItKills(Plain):
+    def __init__(self, config: Nothing, resources: Resources) -> None:
+        super().__init__(config, resources)
+        self.left: list[subprocess.Popen[bytes]] = []
+
+    def kill(self) -> None:
+        for process in self.left:  # when the kit has ended them
+            process.wait()
+        self.left = [*self.running.values()]
+        self.over.update(dict.fromkeys(self.running, "killed"))
         self.running.clear()

@@ -1,15 +1,15 @@
 """A method that conforms, and for each check one that does not."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from sslkit.core.backbone import Backbone
-from sslkit.core.collectives import is_distributed, mean_over_ranks
 from sslkit.core.diagnosis import Sign
 from sslkit.core.method import Method, ParameterGroup, Progress, Setup, StepOutput, Views
 from sslkit.errors import RecipeError
@@ -57,6 +57,13 @@ class RefusesResNets(Plain):
         super().__init__(config, setup)
         if self.backbone.patch_size is None:
             raise RecipeError("it masks patches, which this network does not have\n  choose a ViT")
+
+
+class RefusesViTs(Plain):
+    def __init__(self, config: Nothing, setup: Setup) -> None:
+        super().__init__(config, setup)
+        if self.backbone.patch_size is not None:
+            raise RecipeError("it needs maps, which this network does not have\n  choose a ResNet")
 
 
 class RefusesAll(Plain):
@@ -108,6 +115,18 @@ class CancelsInBF16(Plain):
         return StepOutput(1 / (product + 1.0001 - 1).mean() + self.features(views).mean() ** 2)
 
 
+class EndsInNaN(Plain):
+    """A logarithm of what falls below zero in the fourth step."""
+
+    def __init__(self, config: Nothing, setup: Setup) -> None:
+        super().__init__(config, setup)
+        self.width = nn.Parameter(torch.tensor(1e-3))
+
+    def forward(self, views: Views, progress: Progress) -> StepOutput:
+        output = super().forward(views, progress)
+        return replace(output, loss=output.loss + self.width.log())
+
+
 class Rises(Plain):
     def forward(self, views: Views, progress: Progress) -> StepOutput:
         output = super().forward(views, progress)
@@ -137,9 +156,11 @@ class GivesAllViewsFeatures(Plain):
 
 
 class TakesTheLoopsName(Plain):
+    name = "grad_norm"
+
     def forward(self, views: Views, progress: Progress) -> StepOutput:
         output = super().forward(views, progress)
-        return replace(output, metrics={"grad_norm": output.loss.detach()})
+        return replace(output, metrics={self.name: output.loss.detach()})
 
 
 # --- state -------------------------------------------------------------------------------------------------
@@ -157,6 +178,32 @@ class CountsForwards(Plain):
     def forward(self, views: Views, progress: Progress) -> StepOutput:
         self.passes += 1
         return super().forward(views, progress)
+
+
+class CountsInAnArray(Plain):
+    def __init__(self, config: Nothing, setup: Setup) -> None:
+        super().__init__(config, setup)
+        self.passes = np.zeros(2)
+
+    def forward(self, views: Views, progress: Progress) -> StepOutput:
+        self.passes[0] += 1
+        return super().forward(views, progress)
+
+
+class DrawsFromNumpy(Plain):
+    def __init__(self, config: Nothing, setup: Setup) -> None:
+        super().__init__(config, setup)
+        self.rng: Any = np.random.default_rng(0)
+
+    def forward(self, views: Views, progress: Progress) -> StepOutput:
+        self.rng.random()
+        return super().forward(views, progress)
+
+
+class DrawsFromPython(DrawsFromNumpy):
+    def __init__(self, config: Nothing, setup: Setup) -> None:
+        super().__init__(config, setup)
+        self.rng = random.Random(0)
 
 
 class CountsSteps(Plain):
@@ -300,73 +347,13 @@ class WantsThreeChannels(Plain):
         return self.backbone(self.colours(views.global_views.flatten(0, 1)))  # type: ignore[no-any-return]
 
 
+class TakesNumbersToPython(Plain):
+    def forward(self, views: Views, progress: Progress) -> StepOutput:
+        output = super().forward(views, progress)
+        return replace(output, loss=output.loss * len(self.count[None].tolist()))
+
+
 class MakesTensorsOnTheCPU(Plain):
     def forward(self, views: Views, progress: Progress) -> StepOutput:
         features = self.features(views)
         return StepOutput(features.square().mean() + (features * torch.zeros(len(features), 1)).sum())
-
-
-# --- two processes -----------------------------------------------------------------------------------------
-
-
-class ComparesItsOwnImages(Plain):
-    """Subtracts the mean of the process's own batch."""
-
-    def forward(self, views: Views, progress: Progress) -> StepOutput:
-        features = self.features(views)
-        return StepOutput((features - features.mean(0)).square().mean())
-
-
-class GathersWithoutGradient(Plain):
-    """Subtracts the mean of all images, but the other process's have no gradient."""
-
-    def forward(self, views: Views, progress: Progress) -> StepOutput:
-        mean = self.features(views).mean(0)  # [D]
-        if is_distributed():
-            others = mean_over_ranks(mean) - mean.detach() / dist.get_world_size()
-            mean = mean / dist.get_world_size() + others
-        return StepOutput(-mean.square().sum() + self.features(views).square().mean())
-
-
-class FollowsItsOwnImages(Plain):
-    """A buffer of this process's mean."""
-
-    def forward(self, views: Views, progress: Progress) -> StepOutput:
-        features = self.features(views)
-        return StepOutput(features.square().mean(), carry={"mean": features.detach()[:, 0].mean()})
-
-    def after_step(self, progress: Progress, outputs: Sequence[StepOutput]) -> None:
-        self.count.copy_(outputs[0].carry["mean"])
-
-
-class FollowsTheFirstProcess(FollowsItsOwnImages):
-    """A buffer that is the same on both, but of half of the images."""
-
-    def after_step(self, progress: Progress, outputs: Sequence[StepOutput]) -> None:
-        super().after_step(progress, outputs)
-        if is_distributed():
-            dist.broadcast(self.count, 0)
-
-
-class FailsInTwo(Plain):
-    def forward(self, views: Views, progress: Progress) -> StepOutput:
-        if is_distributed():
-            raise ValueError("only one process was thought of")
-        return super().forward(views, progress)
-
-
-class StopsOneOfTwo(Plain):
-    """The other one waits for it."""
-
-    def forward(self, views: Views, progress: Progress) -> StepOutput:
-        if is_distributed() and dist.get_rank() == 1:
-            raise ValueError("the second one gives up")
-        return super().forward(views, progress)
-
-
-class Draws(Plain):
-    """What it draws differs from process to process, and that is right."""
-
-    def forward(self, views: Views, progress: Progress) -> StepOutput:
-        output = super().forward(views, progress)
-        return replace(output, loss=output.loss * (1 + torch.rand((), device=output.loss.device)))

@@ -16,13 +16,17 @@ MISTAKES: list[Mistake] = [
     ("views_have_their_shapes", broken.SaysAnotherSize, ["view_sizes is (16, 8)", "sides [16]"]),
     ("views_are_normalised", broken.LeavesBytes, ["divide the canvas by 255"]),
     ("views_are_normalised", broken.LeavesShares, ["below 0", "subtract the mean"]),
+    ("views_are_normalised", broken.LeavesLocalShares, ["no pixel of local_views", "subtract the mean"]),
     ("draws_follow_the_generator_alone", broken.DrawsFromNumpy, ["torch's global CPU generator", "numpy"]),
     ("draws_follow_the_generator_alone", broken.CountsItsDraws, ["counter of your own"]),
     ("apply_draws_nothing", broken.DrawsLate, ["draw everything in draw(n)"]),
     ("apply_draws_nothing", broken.WritesOnTheCanvas, ["changes the canvas", "copy"]),
+    ("apply_draws_nothing", broken.GivesTheSameTensorAgain, ["other views twice"]),
     ("rows_of_parts_are_the_whole", broken.KnowsTheBatch, ["treat each image by itself"]),
     ("rows_of_parts_are_the_whole", broken.CutsNothing, ["rows(part) must cut"]),
     ("it_takes_small_canvases_and_one_image", broken.KnowsItsCanvas, ["AssertionError", "too small"]),
+    ("it_takes_small_canvases_and_one_image", broken.DropsASingleImage, ["one canvas", "local_views"]),
+    ("it_takes_grey_images_or_says_why_not", broken.ColoursLocalViews, ["local_views of grey images"]),
     ("it_takes_grey_images_or_says_why_not", broken.BreaksOnGrey, ["IndexError", "in apply"]),
     ("it_changes_no_global_state", broken.SeedsEverybody, ["Python's generator"]),
     ("it_works_on_a_gpu", broken.MakesTensorsOnTheCPU, ["on the CPU", "in normal"]),
@@ -44,8 +48,9 @@ def test_no_check_is_without_a_mistake() -> None:
     assert_complete(MISTAKES, augmentation_findings(broken.Plain))
 
 
-def test_an_augmentation_of_ones_own_conforms() -> None:
-    check_augmentation(broken.Plain)
+@pytest.mark.parametrize("cls", [broken.Plain, broken.WithLocalViews])
+def test_augmentations_of_ones_own_conform(cls: type[Augmentation]) -> None:
+    check_augmentation(cls)
 
 
 def test_one_that_refuses_grey_images_in_words_conforms() -> None:

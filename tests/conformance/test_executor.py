@@ -17,9 +17,12 @@ MISTAKES: list[Mistake] = [
     ("jobs_run_and_it_says_how_they_ended", broken.CallsAFailureASuccess, ["'bad' failed", "exit code 3"]),
     ("jobs_run_and_it_says_how_they_ended", broken.ThrowsErrorsAway, ["lacks 'to stderr'", "Job.log"]),
     ("no_more_run_than_are_allowed", broken.BeginsAll, ["Resources(jobs=1)", "beside another one"]),
+    ("no_more_run_than_are_allowed", broken.BeginsTheLastFirst, ["begun as 2, 1, 0", "in the order"]),
     ("stop_lets_jobs_save", broken.StopsWithoutMercy, ["before a job had saved", "SIGTERM"]),
+    ("stop_lets_jobs_save", broken.AsksUntilItEnds, ["times before it had saved", "send it once"]),
     ("stop_lets_jobs_save", broken.StopsAndGoesOn, ["still waiting"]),
     ("kill_ends_what_runs", broken.ForgetsWhatItKills, ["missing in ended()"]),
+    ("kill_ends_what_runs", broken.SaysThatItKills, ["still runs after kill", "SIGKILL"]),
 ]
 
 

@@ -3,6 +3,8 @@
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -63,6 +65,14 @@ def test_outcomes(capsys: pytest.CaptureFixture[str]) -> None:
         assert re.fullmatch(f"raised {error}{at}", words)
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "a remark of the component's\n")  # on stdout are findings alone
+
+
+def test_the_place_of_an_error_is_told_in_a_folder_of_a_librarys_name(tmp_path: Path) -> None:
+    path = tmp_path / "torch" / "numpy" / "mine.py"
+    path.parent.mkdir(parents=True)
+    path.write_text("import torch\ndef check(number):\n    torch.nn.Linear(2, 2)(torch.zeros(3))\n")
+    _, words = outcome(run_path(str(path))["check"], 0)
+    assert words.endswith("(at mine.py, line 3, in check)")  # and not where torch raised it
 
 
 def test_after_a_gate_only_those_go_on_that_passed_it() -> None:

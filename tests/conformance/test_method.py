@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 from conformance import broken_methods as broken
 from conformance.mistakes import Mistake, assert_complete, assert_told, each_of
 
@@ -14,6 +15,7 @@ from sslkit.conformance.method import EXPENSIVE, default_views, method_findings,
 from sslkit.conformance.method_kit import MethodKit
 from sslkit.core.method import Method
 from sslkit.testing import ConformanceError, check_method, make_views
+from sslkit.train.loop import RANK_EVERY, STEP_NUMBERS, TAKEN, train
 
 ONE = {"2 local views": make_views(2)}
 CHECKS = {**vars(method_checks), **vars(method_state)}
@@ -41,6 +43,9 @@ MISTAKES: list[Mistake] = [
     ("outputs_are_detached", broken.TakesTheLoopsName, ["'grad_norm'", "rename"]),
     ("forward_changes_no_state", broken.ChangesState, ["changes count", "after_step"]),
     ("forward_changes_no_state", broken.CountsForwards, ["self.passes (1 -> 2)", "carry"]),
+    ("forward_changes_no_state", broken.CountsInAnArray, ["self.passes (an array [2]", "carry"]),
+    ("forward_changes_no_state", broken.DrawsFromNumpy, ["self.rng ('a state of draws'"]),
+    ("forward_changes_no_state", broken.DrawsFromPython, ["self.rng ('a state of draws'"]),
     ("forward_is_deterministic", broken.DrawsOnItsOwn, ["torch's global generator"]),
     ("gradients_only_where_declared", broken.LearnsInSecret, ["scale", "parameter_groups"]),
     ("gradients_only_where_declared", broken.HasAnIdlePart, ["idle.weight", "requires_grad_(False)"]),
@@ -52,6 +57,7 @@ MISTAKES: list[Mistake] = [
     ("resume_is_exact", broken.KeepsATensorAside, ["self.centre (a tensor [32]", "register_buffer"]),
     ("resume_is_exact", broken.ForgetsWhatItLoads, ["does not bring back start"]),
     ("loss_falls_on_a_fixed_batch", broken.Rises, ["do not lower the loss", "sign"]),
+    ("loss_falls_on_a_fixed_batch", broken.EndsInNaN, ["does not stay finite", "nan", "logarithms"]),
     ("labels_matter_only_where_declared", broken.ReadsLabels, ["depends on labels", "needs_labels = True"]),
     ("labels_matter_only_where_declared", broken.ClaimsToNeedLabels, ["ignores the labels"]),
     ("diagnosis_names_its_metrics", broken.NamesNoMetric, ["teacher_entrpy", "no metric"]),
@@ -60,6 +66,7 @@ MISTAKES: list[Mistake] = [
     ("a_step_waits_for_no_device", broken.WaitsForTheDevice, ["broken_methods.py, line", "torch.where"]),
     ("a_step_waits_for_no_device", broken.Prints, ["prints 'forward at step 5"]),
     ("it_takes_grey_images", broken.WantsThreeChannels, ["RuntimeError", "in features"]),
+    ("it_works_on_a_gpu", broken.TakesNumbersToPython, ["numbers are read", ".tolist()", "in forward"]),
     ("it_works_on_a_gpu", broken.MakesTensorsOnTheCPU, ["on the CPU", "device=x.device", "in forward"]),
 ]
 
@@ -114,6 +121,38 @@ def test_a_method_that_refuses_everything_is_no_success(cls: type[Method]) -> No
 def test_views_of_ones_own() -> None:
     three: dict[str, Any] = {"3 views": make_views(0, global_count=3)}
     check_method(broken.WantsThreeViews, views=three, leave_out=EXPENSIVE)
+
+
+def test_every_name_in_the_record_of_a_step_is_taken() -> None:
+    """Of a real step, of a method without metrics; with fp16's scale, and with what is told at some steps."""
+    kit = settings(broken.Plain, broken.Nothing(), None, {}, {"": make_views(2, batch=16)})["vit, "]
+    trainer, records = kit.trainer(kit.build()), list[dict[str, Any]]()
+    trainer.state.step, trainer.state.scaler = RANK_EVERY, torch.amp.GradScaler("cpu")
+    train(
+        trainer,
+        iter([kit.batch(trainer.place)]),
+        RANK_EVERY + 1,
+        on_record=lambda record: records.append(dict(record)),
+        on_step=lambda progress, output: None,
+        on_pause=lambda progress: None,
+    )
+    assert {*records[0]} == {"kind", *STEP_NUMBERS}
+    for name in TAKEN:
+        finding = found_by("outputs_are_detached", type("Takes", (broken.TakesTheLoopsName,), {"name": name}))
+        assert_told(finding, [f"metric '{name}' is one of the loop's own"])
+
+
+def test_the_cost_is_measured_of_grey_images_too() -> None:
+    kit = settings(broken.Plain, broken.Nothing(), None, {}, {"": make_views(2, channels=1)})["vit, "]
+    assert "x its parameters" in cost_beside_dino(kit)
+
+
+def test_the_cost_is_not_measured_where_one_of_both_takes_no_step() -> None:
+    one_view = kit_of(broken.Plain), {"views": make_views(0, global_count=1)}
+    no_vit = kit_of(broken.Plain), {"cls": broken.RefusesViTs}
+    for (kit, changes), words in ((one_view, "DINO takes no step"), (no_vit, "it refuses the ViT")):
+        finding = run(cost_beside_dino, "", replace(kit, **changes))
+        assert (finding.status, words in finding.told) == ("skipped", True), finding
 
 
 def test_the_cost_is_measured() -> None:
