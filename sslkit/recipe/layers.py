@@ -153,7 +153,7 @@ def plain_value(value: Any, path: Path, place_of: PlaceOf) -> Any:
         )
     if isinstance(value, Mapping):
         return {
-            _word(key, path, place_of): plain_value(v, (*path, key), place_of) for key, v in value.items()
+            _word(key, v, path, place_of): plain_value(v, (*path, key), place_of) for key, v in value.items()
         }
     if isinstance(value, list | tuple):
         return [plain_value(child, (*path, i), place_of) for i, child in enumerate(value)]
@@ -168,8 +168,13 @@ def plain_value(value: Any, path: Path, place_of: PlaceOf) -> Any:
     )
 
 
-def _word(key: Any, path: Path, place_of: PlaceOf) -> str:
-    if isinstance(key, str):
-        return key
+def _word(key: Any, value: Any, path: Path, place_of: PlaceOf) -> str:
     where = f"'{dotted(path)}'" if path else "the recipe"
+    if isinstance(key, str):
+        if value is None and ":" in key:  # {depth:2}, which YAML reads as one word
+            raise place_of(path).error(
+                f"a key of {where} is {shown(key)}, without a value"
+                f"\n  write a space behind the colon: {key.replace(':', ': ', 1)}"
+            )
+        return key
     raise place_of(path).error(f"a key of {where} is {shown(key)}, but keys are words")

@@ -266,6 +266,7 @@ WRONG_ON_THE_COMMAND_LINE = {
     "optim.lr=-1": "'optim.lr' is -1.0, but must be >= 0",
     "optim.lr": "'optim.lr' is not of the form key=value (given on the command line)",
     "=3": "'=3' is not of the form key=value",
+    "backbone.args={depth:2}": "a key of 'backbone.args' is 'depth:2', without a value",
     "optim.lr=[1": "'[1' cannot be read: this is not YAML",
     "optim=3": "'optim' is 3, but must be a mapping",
     "optim.clip=null": "'optim.clip' is null, but must be a mapping",
