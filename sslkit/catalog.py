@@ -63,8 +63,9 @@ class Page:
     source: str
 
     def as_record(self) -> dict[str, Any]:
-        """Plain values, for `--json`."""
-        return asdict(self)
+        """Plain values, for `--json`; what JSON has no word for, such as a class, by its name."""
+        record: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return record
 
 
 def entries(registry: Registry) -> list[Entry]:
@@ -214,9 +215,12 @@ def _arguments(factory: Callable[..., Any]) -> Iterator[Key]:
     """What stands under `backbone.args`: the factory's own arguments."""
     try:
         parameters = inspect.signature(factory).parameters.values()
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (TypeError, ValueError, NameError):
+    except (TypeError, ValueError):
         return
+    try:
+        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except (TypeError, NameError):
+        hints = {}
     meanings = _argument_meanings(inspect.getdoc(factory) or "")
     for p in parameters:
         if p.name in BUILT_FOR or p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL):

@@ -13,12 +13,13 @@ from sslkit.conformance.configs import Changes, keys_of
 from sslkit.conformance.dataset import dataset_findings
 from sslkit.conformance.evaluator import evaluator_findings
 from sslkit.conformance.executor import executor_findings
-from sslkit.conformance.findings import CONFIG, PRELIMINARY, Finding, run
+from sslkit.conformance.findings import CONFIG, PRELIMINARY, Finding, nothing_was_checked, run
 from sslkit.conformance.method import method_findings
 from sslkit.conformance.sought import SINGULAR, Meant, Sought, find
 from sslkit.conformance.tracker import tracker_findings
 from sslkit.conformance.watching import watching_hooks_hear_a_run
-from sslkit.conformance.wording import nothing_was_checked, summary, told
+from sslkit.conformance.wording import summary, told
+from sslkit.recipe.places import COMMAND_LINE
 
 __all__ = ["Checked", "Outcome", "check"]
 
@@ -125,13 +126,19 @@ def _find_beside(meant: Meant, asked: Asked) -> None:
     named = {"backbones": asked.backbone, "augmentations": asked.augmentation}
     if any(name is not None and name not in meant.registry.names(kind) for kind, name in named.items()):
         meant.registry = meant.load_more()
-    if asked.backbone is not None:
-        factory_of(asked.backbone, meant.registry)  # raises where there is none
     views = asked.augmentation
     augmentation = meant.registry.get("augmentations", views, where="augment.name") if views else None
     own = {(each.kind, each.name): each.offer.component for each in meant.components}
     configs = {key: component.Config for key, component in own.items() if key[0] != "backbones"}
     asked.check_used(configs, keys_of(augmentation.Config) if augmentation else ())
+    # What follows raises now what is wrong, before minutes of checks.
+    _ = asked.source
+    if asked.backbone is not None:
+        factory_of(asked.backbone, meant.registry)
+    elif asked.args and not (meant.backbones or any(kind == "backbones" for kind, _ in own)):
+        raise COMMAND_LINE.error("'backbone.args' are given, but no backbone\n  add backbone.name=NAME")
+    if views:
+        views_of(views, meant.registry, asked.augment)
 
 
 def _of_plugin(meant: Meant) -> Iterator[Finding]:
@@ -143,7 +150,7 @@ def _of_plugin(meant: Meant) -> Iterator[Finding]:
 def _findings(sought: Sought, meant: Meant, asked: Asked) -> Iterator[Finding]:
     component = sought.offer.component
     if sought.kind == "backbones":
-        yield from backbone_findings(component, asked.args)
+        yield from backbone_findings(component, asked.args if asked.backbone in (None, sought.name) else {})
         return
     changes = Changes(asked.changes(sought.kind, component.Config))
     yield from _KINDS[sought.kind](component, changes, meant, asked)
@@ -151,8 +158,7 @@ def _findings(sought: Sought, meant: Meant, asked: Asked) -> Iterator[Finding]:
 
 def _method(component: Any, config: Any, meant: Meant, asked: Asked) -> Iterator[Finding]:
     chosen = asked.augmentation
-    section = {k: v for k, v in asked.sections.get("augment", {}).items() if k != "name"}
-    views = None if chosen is None else views_of(chosen, meant.registry, section)
+    views = None if chosen is None else views_of(chosen, meant.registry, asked.augment)
     yield from _with_networks(partial(method_findings, component, config, views=views), meant, asked)
 
 

@@ -41,7 +41,7 @@ class Asked:
 
     @classmethod
     def read(cls, words: Sequence[str]) -> "Asked":
-        """Raises `RecipeError` for what is not of the form key=value, or of the wrong type."""
+        """Raises `RecipeError` for what is not of the form key=value."""
         draft = Draft()
         for word in words:
             draft.put(parse_override(word))
@@ -69,7 +69,7 @@ class Asked:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What a data set is opened with."""
+        """What a data set is opened with; raises `RecipeError` for a value of the wrong type."""
         given = {key: value for key, value in self.sections.get("data", {}).items() if key in SOURCE_KEYS}
         if "split" in given and given["split"] is None:  # data.split= asks for all
             given["split"] = ""
@@ -82,6 +82,11 @@ class Asked:
         """Name of the augmentation whose views methods are checked with."""
         name = self.sections.get("augment", {}).get("name")
         return None if name is None else str(name)
+
+    @property
+    def augment(self) -> dict[str, Any]:
+        """Keys of that augmentation."""
+        return {key: value for key, value in self.sections.get("augment", {}).items() if key != "name"}
 
     def changes(self, kind: str, config: Any) -> dict[str, Any]:
         """The keys that go to a component's configuration."""
@@ -96,7 +101,12 @@ class Asked:
             configs: the components' configurations, by kind and name.
             augmentation: keys of the one that is named.
         """
-        names = ", ".join(name for _, name in configs) or "nothing"
+        names = ", ".join(name for _, name in configs)
+        if self.own and not configs:
+            raise COMMAND_LINE.error(
+                f"there is no configuration here that has a key '{next(iter(self.own))}'"
+                "\n  arguments of a backbone stand under backbone.args, as in backbone.args.depth=2"
+            )
         _check_keys((), self.own, {key for config in configs.values() for key in keys_of(config)}, names)
         for section, given in self.sections.items():
             own = {
@@ -106,7 +116,10 @@ class Asked:
                 for key in keys_of(config)
             }
             named = augmentation if section == "augment" else ()
-            _check_keys((section,), given, {*own, *named, *SHARED_KEYS.get(section, ())}, f"'{section}' here")
+            shared = SHARED_KEYS.get(section, ())
+            if section == "data" and not any(kind == "datasets" for kind, _ in configs):
+                shared = ()
+            _check_keys((section,), given, {*own, *named, *shared}, f"'{section}' here")
 
 
 def _check_keys(path: tuple[str, ...], given: Mapping[str, Any], valid: Collection[str], label: str) -> None:
@@ -123,13 +136,16 @@ def factory_of(name: str, registry: Registry) -> Callable[..., Backbone]:
     """
     import timm
 
-    if name not in registry.names("backbones") and timm.is_model(name):
-        return TimmNetwork(name).build
-    try:
+    known = registry.names("backbones")
+    if name in known:
         factory: Callable[..., Backbone] = registry.get("backbones", name, where="backbone.name")
-    except PluginError as error:
-        raise PluginError(f"{error}{nearest(name, timm.list_models())}") from None
-    return factory
+        return factory
+    if timm.is_model(name):
+        return TimmNetwork(name).build
+    raise PluginError(
+        f"'backbone.name' is '{name}', which neither timm nor a plugin provides"
+        f"{nearest(name, [*known, *timm.list_models()])}"
+    )
 
 
 @dataclass(frozen=True)

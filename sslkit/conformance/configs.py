@@ -58,11 +58,21 @@ def configured(
     except NotChecked as reason:
         yield Finding(first.__name__, "", "skipped", str(reason))
     except (Exception, SystemExit) as error:
-        if changes and isinstance(error, RecipeError):
-            raise
+        if isinstance(error, RecipeError) and changes and _can_be_made(component):
+            raise  # so the user's changes are what cannot be
         told = str(error) if isinstance(error, RecipeError) else raised(error)
         yield Finding(first.__name__, "", "failed", f"its configuration cannot be made: {told}")
     return None
+
+
+def _can_be_made(component: Any) -> bool:
+    try:
+        config_for_checks(component)
+    except NotChecked:
+        return True  # it only lacks keys
+    except Exception:
+        return False
+    return True
 
 
 def config_is_typed_and_documented(component: Any, shared: Collection[str] = ("name",)) -> None:

@@ -1,7 +1,7 @@
 """Whether code works on a GPU and does not wait for it, told also where there is none."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from traceback import StackSummary, extract_stack
@@ -12,20 +12,37 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslkit.conformance.findings import NotChecked, demand, folder_of, is_theirs, raised
 
-OTHER = torch.device("cuda" if torch.cuda.is_available() else "meta")
-"""The GPU, or torch's device without numbers, on which shapes, types and devices are still checked."""
+META = torch.device("meta")
+OTHERS = (META, *([torch.device("cuda")] if torch.cuda.is_available() else []))
+"""torch's device without numbers, on which shapes, types, devices and reads are checked; the GPU."""
 _MIXED = re.compile(r"is not on the expected device|on the same device|different devices")
 _READS = re.compile(r"cannot be called on meta|can't convert meta|can't convert cuda|Cannot copy out of meta")
+_FULL = re.compile(r"out of memory|ALLOC_FAILED")
 _TORCH = folder_of("torch")
 
 
-def works_on_another_device(call: Callable[[torch.device], object], other: torch.device = OTHER) -> None:
-    """Make a call that puts everything on the given device.
+def works_on_another_device(
+    call: Callable[[torch.device], object], others: Sequence[torch.device] = OTHERS
+) -> None:
+    """Make a call that puts everything on the given device, on each of them; the last one decides.
 
     Raises:
         Unmet: it mixes tensors of two devices, or reads a number from the device, or fails on a real one.
         NotChecked: it needs an operation that only a real device has, or more memory than this one has.
     """
+    unknown: NotChecked | None = None
+    for other in others:
+        try:
+            _works_on(other, call)
+        except NotChecked as reason:
+            unknown = reason
+        else:
+            unknown = None
+    if unknown is not None:
+        raise unknown
+
+
+def _works_on(other: torch.device, call: Callable[[torch.device], object]) -> None:
     try:
         with _without_autocast(other):
             call(other)
@@ -42,8 +59,9 @@ def works_on_another_device(call: Callable[[torch.device], object], other: torch
             " .tolist(), .cpu(), .numpy(), float(), bool() or `if` on a tensor; and what is written into is"
             " made with device=x.device",
         )
-        is_real = other.type != "meta" and not isinstance(error, torch.OutOfMemoryError)
-        demand(not is_real, f"on the device {other} it {raised(error)}")
+        if isinstance(error, torch.OutOfMemoryError) or _FULL.search(text):
+            raise NotChecked(f"the device {other} has too little memory left: {raised(error)}") from error
+        demand(other.type == "meta", f"on the device {other} it {raised(error)}")
         raise NotChecked(f"only a GPU can tell: {raised(error)}") from error
 
 

@@ -212,7 +212,8 @@ def _check_numbers(where: str, result: Result) -> None:
         rounding = ROUNDING * max(abs(low), abs(high))
         demand(
             low <= high and low - rounding <= value <= high + rounding,
-            f"{where}interval of '{name}' is ({low:g}, {high:g}), but must be (low, high) around {value:g}",
+            f"{where}interval of '{name}' is ({low:g}, {high:g}), but must be (low, high) around {value:g}:"
+            " where drawing images again biases the number, sslkit.eval.health_intervals.jackknife does not",
         )
     for name, count in result.counts.items():
         demand(

@@ -136,8 +136,8 @@ def raise_failures(findings: Iterable[Finding], title: str) -> None:
     if failed:
         lines = [f"{f[0].check}{_places(f)}: {f[0].told}" for f in failed]
         raise ConformanceError("\n  ".join([f"{title} does not conform:", *lines]))
-    skipped = [finding for finding in found if finding.status == "skipped"]
-    if skipped and all(finding.check in PRELIMINARY for finding in found if finding.status == "passed"):
+    if nothing_was_checked(found):
+        skipped = [finding for finding in found if finding.status == "skipped"]
         reasons = dict.fromkeys(f"{finding.check}: {finding.told}" for finding in skipped)
         raise ConformanceError("\n  ".join([f"nothing of {title} could be checked:", *reasons]))
 
@@ -145,6 +145,12 @@ def raise_failures(findings: Iterable[Finding], title: str) -> None:
 CONFIG = "config_is_typed_and_documented"
 PRELIMINARY = (CONFIG, "it_is_built")
 """Checks that say nothing yet of what a component does."""
+
+
+def nothing_was_checked(findings: Sequence[Finding]) -> bool:
+    """Whether checks were skipped, and none was made that says what the component does."""
+    passed = {finding.check for finding in findings if finding.status == "passed"}
+    return any(finding.status == "skipped" for finding in findings) and passed <= {*PRELIMINARY}
 
 
 def by_cause(findings: Sequence[Finding]) -> list[list[Finding]]:

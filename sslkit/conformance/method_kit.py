@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sslkit.conformance.small import SmallSetup
+from sslkit.conformance.snapshot import identical
 from sslkit.core.augmentation import Augmentation
 from sslkit.core.method import Method, Progress, StepOutput, Views
 from sslkit.core.randomness import seeded
@@ -135,8 +136,8 @@ def state_of(method: Method) -> dict[str, Tensor]:
 
 
 def differing(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> list[str]:
-    """The tensors that differ in any bit, or that only one has."""
-    return [key for key in {**a, **b} if key not in a or key not in b or not torch.equal(a[key], b[key])]
+    """The tensors that are not `identical`, or that only one has."""
+    return [key for key in {**a, **b} if key not in a or key not in b or not identical(a[key], b[key])]
 
 
 def _rows(views: Views) -> Tensor:

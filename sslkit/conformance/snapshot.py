@@ -14,6 +14,9 @@ _DEPTH, _LONGEST = 3, 1000
 _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
+_DRAWS = "what it draws; torch's global generator is saved"
+
+
 def unsaved(module: nn.Module) -> dict[str, Any]:
     """Numbers, words, tensors, arrays, generators of numbers, and containers of them, copied.
 
@@ -52,7 +55,7 @@ def _copy(value: Any, depth: int) -> Any:
     if isinstance(value, (*_PLAIN, np.generic)):
         return (value,)
     if (drawn := _drawn(value)) is not None:
-        return ("a state of draws", drawn)
+        return (_DRAWS, drawn)
     if isinstance(value, nn.Module) or depth == 0:
         return None
     if isinstance(value, Mapping):
@@ -81,9 +84,14 @@ def _copies(values: Mapping[Any, Any], depth: int) -> dict[Any, Any] | None:
     return {key: _copy(value, depth - 1) for key, value in values.items()}
 
 
+def identical(a: Tensor, b: Tensor) -> bool:
+    """Whether shape, type and all numbers are the same; NaN is NaN."""
+    return a.shape == b.shape and a.dtype == b.dtype and bool(((a == b) | ((a != a) & (b != b))).all())
+
+
 def _equal(a: Any, b: Any) -> bool:
     if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(a, b))
+        return identical(a, b)
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if isinstance(a, dict) and isinstance(b, dict):
@@ -93,7 +101,7 @@ def _equal(a: Any, b: Any) -> bool:
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        return repr(value[0])[:40]
+        return value[0] if value[0] == _DRAWS else repr(value[0])[:40]
     if isinstance(value, Tensor | np.ndarray):
         return f"{'a tensor' if isinstance(value, Tensor) else 'an array'} {list(value.shape)}"
     return f"{len(value)} entries" if isinstance(value, dict) else "other"

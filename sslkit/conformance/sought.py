@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -116,7 +115,7 @@ def _file(path: Path, plugins: Sequence[str], no_plugins: Sequence[str]) -> Mean
     files = [str(path), *(str(Path(plugin).resolve()) for plugin in plugins)]
     load, load_more = _loaders(files, files, no_plugins)
     try:
-        load(blocked=())
+        Registry.load(files, allow=",".join(files))  # whatever is left out
     except PluginError as error:
         return _broken(path.name, str(error))
     registry = load()
@@ -143,8 +142,15 @@ def _loaders(
     files: Sequence[str], named: Sequence[str], no_plugins: Sequence[str]
 ) -> tuple[Callable[..., Registry], Callable[[], Registry]]:
     """What loads no third-party plugins but those that are named, and what loads all that are allowed too."""
-    load = partial(Registry.load, files, allow=",".join(named), blocked=no_plugins)
-    return load, partial(load, allow=",".join([*named, os.environ.get(ALLOW_VARIABLE, "*")]))
+
+    def load(blocked: Sequence[str] = ()) -> Registry:
+        return Registry.load(files, allow=",".join(named), blocked=[*no_plugins, *blocked])
+
+    def load_more() -> Registry:
+        allowed = ",".join([*named, os.environ.get(ALLOW_VARIABLE, "*")])
+        return Registry.load(files, allow=allowed, blocked=no_plugins)
+
+    return load, load_more
 
 
 def _component(word: str, wanted: str | None, plugins: Sequence[str], no_plugins: Sequence[str]) -> Meant:

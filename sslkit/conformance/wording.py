@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-from sslkit.conformance.findings import PRELIMINARY, Finding, by_cause
+from sslkit.conformance.findings import Finding, by_cause, nothing_was_checked
 
 MARKS = {"passed": "ok", "failed": "FAILED", "skipped": "skipped"}
 INDENT = 11
@@ -47,11 +47,6 @@ def summary(name: str, findings: Sequence[Finding]) -> str:
         return f"{name}: nothing of what it does could be checked; what it needs is told above"
     rest = f", {skipped} skipped" if skipped else ""
     return f"{name} conforms: {passed} {'check' if passed == 1 else 'checks'} passed{rest}, {seconds}"
-
-
-def nothing_was_checked(findings: Sequence[Finding]) -> bool:
-    """Whether checks were skipped, and none was made that says what the component does."""
-    return bool(_checks(findings, "skipped")) and _checks(findings, "passed") <= {*PRELIMINARY}
 
 
 def _checks(findings: Sequence[Finding], status: str) -> set[str]:

@@ -48,6 +48,8 @@ def estimate(statistic: Callable[[Tensor], float], count: int, *, resamples: int
         statistic: takes positions int64 [N], with repetitions, and gives the number of those images.
         count: N.
 
+    A number that repetition biases (of ranks, of distinct things) wants `health_intervals.jackknife`.
+
     Returns:
         NaN throughout for no image; for one the interval is NaN. Resamples of which the statistic is NaN do
         not count.

@@ -171,8 +171,9 @@ def plain_value(value: Any, path: Path, place_of: PlaceOf) -> Any:
 def _word(key: Any, value: Any, path: Path, place_of: PlaceOf) -> str:
     where = f"'{dotted(path)}'" if path else "the recipe"
     if isinstance(key, str):
-        if value is None and ":" in key:  # {depth:2}, which YAML reads as one word
-            raise place_of(path).error(
+        place = place_of(path)
+        if value is None and ":" in key and place is COMMAND_LINE:  # {depth:2}, to YAML one word
+            raise place.error(
                 f"a key of {where} is {shown(key)}, without a value"
                 f"\n  write a space behind the colon: {key.replace(':', ': ', 1)}"
             )

@@ -41,7 +41,7 @@ def test_words_are_sorted_by_what_they_are_for() -> None:
 @pytest.mark.parametrize(
     ("word", "told"),
     [
-        ("out_dmi=1", "no key 'out_dmi'.*did you mean 'out_dim'.*keys of toy: out_dim"),
+        ("out_dmi=1", "no key 'out_dmi'.*did you mean 'out_dim'.*keys of toy, toy: out_dim"),
         ("method.out_dmi=1", "no key 'method.out_dmi'.*did you mean 'method.out_dim'"),
         ("backbone.arg=1", "no key 'backbone.arg'.*did you mean 'backbone.args'.*: args, name"),
         ("data.rot=1", "no key 'data.rot'.*did you mean 'data.root'"),
@@ -51,13 +51,20 @@ def test_words_are_sorted_by_what_they_are_for() -> None:
 )
 def test_a_key_that_nothing_has_is_told_with_the_nearest(word: str, told: str) -> None:
     with pytest.raises(RecipeError, match=f"(?s){told}"):
-        Asked.read([word]).check_used({("methods", "toy"): Config}, ["size"])
+        Asked.read([word]).check_used({("methods", "toy"): Config, ("datasets", "toy"): Config}, ["size"])
+
+
+def test_keys_for_what_is_not_checked_are_told() -> None:
+    with pytest.raises(RecipeError, match="no key 'data.root'"):
+        Asked.read(["data.root=x"]).check_used({("methods", "toy"): Config})
+    with pytest.raises(RecipeError, match=r"(?s)no configuration here .* 'depth'.*backbone.args.depth=2"):
+        Asked.read(["depth=2"]).check_used({})
 
 
 def test_keys_that_something_has_are_taken() -> None:
     words = ["out_dim=1", "method.out_dim=2", "unresolved=1", "augment.size=3", "data.root=x"]
     asked = Asked.read([*words, "backbone.name=x", "backbone.args.anything=1"])
-    asked.check_used({("methods", "toy"): Config}, ["size"])
+    asked.check_used({("methods", "toy"): Config, ("datasets", "toy"): Config}, ["size"])
     assert asked.changes("methods", Config) == {"out_dim": 2, "unresolved": 1}
     assert asked.changes("evaluators", Config) == {"out_dim": 1, "unresolved": 1}
 

@@ -16,7 +16,7 @@ def found(error: Exception, device: torch.device) -> Finding:
         assert where == device
         raise error
 
-    return run(lambda _: works_on_another_device(fails, device), "", None)
+    return run(lambda _: works_on_another_device(fails, [device]), "", None)
 
 
 def test_what_fails_on_a_real_device_is_a_failure() -> None:
@@ -28,7 +28,25 @@ def test_what_fails_on_a_real_device_is_a_failure() -> None:
 
 
 def test_a_device_that_others_have_filled_tells_nothing() -> None:
-    assert found(torch.OutOfMemoryError("out of memory"), REAL).status == "skipped"
+    full = RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)")
+    for error in (torch.OutOfMemoryError("out of memory"), full):
+        finding = found(error, REAL)
+        assert (finding.status, finding.told[:32]) == ("skipped", "the device cpu has too little me")
+
+
+def test_what_works_on_a_real_device_works() -> None:
+    """Also where the device without numbers lacks an operation; a read is told by that one alone."""
+
+    def lacks(where: torch.device) -> None:
+        if where == WITHOUT_NUMBERS:
+            raise NotImplementedError("no kernel for meta")
+
+    def reads(where: torch.device) -> None:
+        torch.zeros(2, device=where).tolist()
+
+    both = [WITHOUT_NUMBERS, REAL]
+    assert run(lambda _: works_on_another_device(lacks, both), "", None).status == "passed"
+    assert run(lambda _: works_on_another_device(reads, both), "", None).status == "failed"
 
 
 def test_a_read_is_seen_in_a_folder_of_a_librarys_name(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ class Glom(Backbone):
             levels=levels,
             dim=dim,
             hidden=hidden,
-            steps=2 * levels if steps is None else steps,
+            steps=2 * levels if steps is None and isinstance(levels, int) else steps or 0,
             radius=radius,
             attend_self=attend_self,
             temperature=temperature,

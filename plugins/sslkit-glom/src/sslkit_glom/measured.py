@@ -103,7 +103,7 @@ def _of_attention(masks: AttentionMasks, images: Images) -> Numbers:
 def floors(images: Images, grid: tuple[int, int], clusters: Sequence[int]) -> Numbers:
     """k-means over colour and place, on places as large as a network's; and the image as one segment.
 
-    None without masks: there is nothing that segments are held against.
+    No floors without masks: there is nothing that segments are held against.
     """
     if images.objects is None:
         return {}
