@@ -67,7 +67,7 @@ TOPICS = {
     ),
     "components": Topic(
         "The other components",
-        "The classes that augmentations, data sets, evaluators, trackers and executors derive from.",
+        "What augmentations, data sets, evaluators, trackers and executors derive from, and parts for them.",
         (
             Module("sslkit.core.augmentation"),
             Module("sslkit.core.dataset"),
@@ -76,6 +76,13 @@ TOPICS = {
             Module("sslkit.core.executor"),
             Module("sslkit.core.extras"),
             Module("sslkit.data.demo", ("Demo",)),
+            Module("sslkit.data.decode", ("decode", "SUFFIXES")),
+            Module("sslkit.data.splits", ("existing_root", "split_folder")),
+            Module("sslkit.data.folder", ("labels_of",)),
+            Module(
+                "sslkit.augment.crop", ("choose_boxes", "canvas_boxes", "resample", "ASPECTS", "CANDIDATES")
+            ),
+            Module("sslkit.executors.local", ("LocalConfig", "LocalExecutor")),
         ),
     ),
     "hooks": Topic(

@@ -21,6 +21,11 @@ def pytest_configure() -> None:
     os.environ["SSLKIT_PLUGINS_ALLOW"] = "*.py"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, so that no worker is left with minutes of them when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

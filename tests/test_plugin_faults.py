@@ -39,6 +39,14 @@ def a_tiny_run(folder: Path) -> None:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(recipe))
 
 
+LEAVING = """
+import pluggy
+from sslkit import hookspecs
+
+goes = DeprecationWarning("sslkit_heard goes in 0.3: implement sslkit_run_finished")
+hookspecs.sslkit_heard = pluggy.HookspecMarker(hookspecs.PROJECT)(warn_on_impl=goes)(lambda text: None)
+"""
+"""Stands for a version of sslkit in which a hook is going away: none is in this one."""
 WATCHER = f"{HEAD}\n@hookimpl\ndef sslkit_step_finished(progress):\n    raise ValueError('cannot watch')\n"
 CASES: dict[str, list[Callable[[Path], object]]] = {
     "missing": [DEMANDING],
@@ -49,7 +57,12 @@ CASES: dict[str, list[Callable[[Path], object]]] = {
     "hook": [a_file(f"{HEAD}@hookimpl\ndef sslkit_method():\n    return {{}}\n")],
     "conflict": [a_file(method_source("dino")), a_recipe("method:\n  name: dino")],
     "allow": [a_file(method_source("theirs"))],
+    "stranger": [a_file("raise SystemExit('it was executed')\n"), a_recipe("plugins: [./theirs.py]")],
     "watch": [a_file(WATCHER), a_tiny_run],
+    "leaving": [
+        a_package("0.1", LEAVING),
+        a_file(f"{HEAD}\n@hookimpl\ndef sslkit_heard(text):\n    pass\n"),
+    ],
 }
 
 

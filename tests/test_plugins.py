@@ -8,7 +8,7 @@ from pathlib import Path
 import pluggy
 import pytest
 
-from sslkit import hookspecs
+from sslkit import catalog, hookspecs
 from sslkit.errors import PluginError
 from sslkit.plugins import KINDS, PluginInfo, Registry, resolve, saved_names
 
@@ -354,57 +354,9 @@ def test_a_hook_that_is_going_away_still_works_and_says_so(
         registry = Registry.load([str(path)])
     assert len(caught) == 1
     assert info(registry, "old.py").warnings == [str(leaves)]
+    assert f"\nold.py ({path}): {leaves}" in catalog.told(registry)
     registry.notify("sslkit_heard", text="still")
     assert heard.read_text() == "still"
-
-
-def watcher(log: Path, *, fails: bool = False) -> str:
-    fault = "    raise ValueError('cannot watch')\n" if fails else ""
-    return (
-        f"{HEAD}\n@hookimpl\ndef sslkit_run_finished(run_dir, error):\n"
-        f"    with open({str(log)!r}, 'a') as file:\n        file.write(__file__ + '\\n')\n{fault}"
-    )
-
-
-def test_one_failing_watcher_is_told_once_and_the_others_go_on(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    bad = str(write(tmp_path / "bad.py", watcher(log, fails=True)))
-    good = [str(write(tmp_path / f"good{i}.py", watcher(log) + f"# {i}\n")) for i in range(2)]
-    registry = Registry.load([good[0], bad, good[1]], blocked=_built_in_watchers())
-    arguments = {"run_dir": tmp_path, "error": None}
-    with pytest.warns(RuntimeWarning, match=r"bad.py failed in sslkit_run_finished.*cannot watch"):
-        registry.notify("sslkit_run_finished", **arguments)
-    registry.notify("sslkit_run_finished", **arguments)  # a second warning would be an error
-    assert sorted(log.read_text().split()) == sorted([bad, *good, *good])
-    assert info(registry, "bad.py").status == "failed"
-    calls = {time["plugin"]: time["calls"] for time in registry.hook_times.as_records()}
-    assert calls == {"good0.py": 2, "bad.py": 1, "good1.py": 2}
-
-
-def test_a_watcher_that_exits_does_not_end_the_run(tmp_path: Path) -> None:
-    source = f"{HEAD}\n@hookimpl\ndef sslkit_run_finished(run_dir):\n    raise SystemExit(3)\n"
-    registry = Registry.load(
-        [str(write(tmp_path / "exits.py", source))], blocked=_built_in_watchers(), allow="exits.py"
-    )
-    with pytest.warns(RuntimeWarning, match=r"exits.py failed in sslkit_run_finished.*SystemExit: 3"):
-        registry.notify("sslkit_run_finished", run_dir=tmp_path, error=None)
-
-
-def test_the_time_in_hooks_is_counted_over_the_parts_of_a_run(tmp_path: Path) -> None:
-    source = f"import time\n{HEAD}\n@hookimpl\ndef sslkit_run_finished(run_dir):\n    time.sleep(0.02)\n"
-    path = write(tmp_path / "slow.py", source)
-    registry = Registry.load([str(path)], blocked=_built_in_watchers())
-    earlier = {"plugin": "slow.py", "hook": "sslkit_run_finished", "calls": 3, "seconds": 100.0}
-    registry.hook_times.load([earlier])
-    registry.notify("sslkit_run_finished", run_dir=tmp_path, error=None)
-    [time] = registry.hook_times.as_records()
-    assert (time["plugin"], time["hook"], time["calls"]) == ("slow.py", "sslkit_run_finished", 4)
-    assert 100.02 <= time["seconds"] < 110
-
-
-def _built_in_watchers() -> list[str]:
-    """Built-ins that watch would look for a real run."""
-    return [p.name for p in Registry.load().plugins if not p.components and p.origin == "built-in"]
 
 
 def test_files_are_kept_as_they_were_loaded(tmp_path: Path) -> None:

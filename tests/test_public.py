@@ -96,16 +96,10 @@ def test_the_pages_on_python_have_what_is_public_and_nothing_else() -> None:
 # --- hooks -------------------------------------------------------------------------------------------------
 
 HOOKS = {name for name in vars(hookspecs) if name.startswith("sslkit_")}
-ONLY_BUILT_IN = {"sslkit_augmentations", "sslkit_datasets", "sslkit_executors"}
-"""Hooks that no plugin under plugins/ uses. The built-in components come in through the same ones, each by a
-hook implementation of its own module, and are what uses these three."""
 
 
 def test_every_hook_is_used_by_a_plugin_of_the_repository() -> None:
-    under_plugins = {hook for file in SOURCES for hook in implemented(file)}
-    built_in = {hook for file in (TOP / "sslkit").rglob("*.py") for hook in implemented(file)}
-    assert under_plugins == HOOKS - ONLY_BUILT_IN
-    assert under_plugins | built_in == HOOKS
+    assert {hook for file in SOURCES for hook in implemented(file)} == HOOKS
 
 
 def implemented(file: Path) -> set[str]:

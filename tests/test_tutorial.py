@@ -1,5 +1,6 @@
 """The tutorial, literally: its files and commands in order in an empty folder, and what it says they tell."""
 
+import json
 import os
 import re
 import resource
@@ -8,7 +9,7 @@ import subprocess
 import sysconfig
 import time
 import venv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -69,6 +70,7 @@ def test_its_commands_go_all_the_way() -> None:
         "sslkit compare",
         "pip install",
         "sslkit plugins",
+        "sslkit check sslkit-simsiam",
     ):
         assert any(text.startswith(words) for text in told), words
 
@@ -115,16 +117,32 @@ def write_script(path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_following_it_literally(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_following_it_literally(
+    tmp_path: Path,
+    environment: dict[str, str],
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    started = time.monotonic()
     for step in STEPS:
         if isinstance(step, Block):
             assert step.title is not None
             (tmp_path / step.title).write_text(step.text)
         elif not step.needs_network:
             follow(step, tmp_path, environment)
-    ended = sorted(path.name for path in (tmp_path / "runs").iterdir())
-    assert ended == ["dino", "simsiam"]
+    seconds = time.monotonic() - started
+    record_property("seconds", round(seconds))
+    with capsys.disabled():
+        print(f"\nall commands of {TUTORIAL.name} took {seconds / 60:.1f} min")
+    ended = sorted((tmp_path / "runs").iterdir())
+    assert [path.name for path in ended] == ["dino", "packaged", "simsiam"]
+    assert all(status(path) == "finished" for path in ended)
     assert (tmp_path / "runs/simsiam/plugins/simsiam.py").read_text() == FILES["simsiam.py"]
+    assert not (tmp_path / "runs/packaged/plugins").exists()
+
+
+def status(run_dir: Path) -> str:
+    return str(json.loads((run_dir / "run.json").read_text())["status"])
 
 
 def follow(command: Command, folder: Path, environment: dict[str, str]) -> None:

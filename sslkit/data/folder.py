@@ -55,7 +55,7 @@ class Folder(Dataset):
         self._channels, self._how = source.channels, f"{source} {config}"
         self.has_masks = self._masks is not None
         paths = self._find(config.suffixes)
-        labelled = _labels_of(paths, source.labels, self._tree.root / self._prefix)
+        labelled = labels_of(paths, source.labels, self._tree.root / self._prefix)
         self.classes = None if labelled is None else labelled.classes
         self._labels = None if labelled is None else labelled.labels
         self._paths = packed(paths)
@@ -127,9 +127,13 @@ def class_folders(paths: Sequence[str]) -> list[str] | None:
     return tops
 
 
-def _labels_of(
+def labels_of(
     paths: Sequence[str], labels: Literal["auto", "folders", "none"], folder: Path
 ) -> Labelled | None:
+    """The labels of the images at these paths below a folder, as `data.labels` wants them; None: none.
+
+    Raises `DataError` where every image should lie in a class folder and one does not.
+    """
     if labels == "none":
         return None
     if labels == "auto":
