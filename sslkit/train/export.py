@@ -121,9 +121,13 @@ def backbone_file(run: str | Path) -> Path:
     return path
 
 
-def timm_call(backbone: Backbone) -> str:
-    """The Python call that builds the network without sslkit."""
+def timm_call(backbone: Backbone) -> str | None:
+    """The Python call that builds the network without sslkit; None for one that timm does not have."""
+    import timm
+
     built = backbone.export_metadata
+    if not timm.is_model(built["name"]):
+        return None
     args = "".join(f", {key}={value!r}" for key, value in built["args"].items())
     return f'timm.create_model("{built["name"]}", num_classes=0{args})'
 
