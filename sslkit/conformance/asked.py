@@ -137,15 +137,15 @@ def factory_of(name: str, registry: Registry) -> Callable[..., Backbone]:
     import timm
 
     known = registry.names("backbones")
-    if name in known:
-        factory: Callable[..., Backbone] = registry.get("backbones", name, where="backbone.name")
-        return factory
-    if timm.is_model(name):
+    if name not in known and timm.is_model(name):
         return TimmNetwork(name).build
-    raise PluginError(
-        f"'backbone.name' is '{name}', which neither timm nor a plugin provides"
-        f"{nearest(name, [*known, *timm.list_models()])}"
-    )
+    try:
+        factory: Callable[..., Backbone] = registry.get("backbones", name, where="backbone.name")
+    except PluginError as error:
+        if name in known or nearest(name, known):  # two plugins have it; or one has nearly that
+            raise
+        raise PluginError(f"{error}{nearest(name, timm.list_models())}") from None
+    return factory
 
 
 @dataclass(frozen=True)
