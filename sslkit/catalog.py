@@ -11,7 +11,7 @@ from typing import Any
 
 from sslkit.errors import PluginError, indented, nearest
 from sslkit.hookspecs import API_VERSION
-from sslkit.plugins import KINDS, Offer, PluginInfo, Registry
+from sslkit.plugins import KINDS, SINGULAR, Offer, PluginInfo, Registry
 from sslkit.recipe.explain import field_meanings
 from sslkit.recipe.typed import described
 from sslkit.recipe.write import plain
@@ -126,8 +126,7 @@ def show(registry: Registry, name: str) -> list[Page]:
         PluginError: there is neither.
     """
     kind, _, alone = name.rpartition(":")
-    meant = {each: ("", each, each.removesuffix("s")) for each in KINDS}
-    pages = list(_pages(registry, lambda e: e.name == alone and kind in meant[e.kind]))
+    pages = list(_pages(registry, lambda e: e.name == alone and kind in ("", e.kind, SINGULAR[e.kind])))
     pages = pages or list(_pages(registry, lambda e: name in (e.plugin, e.plugin.removeprefix("sslkit."))))
     if pages:
         return pages

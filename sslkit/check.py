@@ -15,10 +15,11 @@ from sslkit.conformance.evaluator import evaluator_findings
 from sslkit.conformance.executor import executor_findings
 from sslkit.conformance.findings import CONFIG, PRELIMINARY, Finding, nothing_was_checked, run
 from sslkit.conformance.method import method_findings
-from sslkit.conformance.sought import SINGULAR, Meant, Sought, find
+from sslkit.conformance.sought import Meant, Sought, find
 from sslkit.conformance.tracker import tracker_findings
 from sslkit.conformance.watching import watching_hooks_hear_a_run
 from sslkit.conformance.wording import summary, told
+from sslkit.plugins import SINGULAR
 from sslkit.recipe.places import COMMAND_LINE
 
 __all__ = ["Checked", "Outcome", "check"]

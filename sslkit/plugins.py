@@ -55,6 +55,8 @@ KINDS = {
     "executors": "--executor",
 }
 """Kinds of component, and the key of a recipe, or the option, that names one."""
+SINGULAR = {kind: kind.removesuffix("s") for kind in KINDS}
+"""methods -> method, and so on."""
 ALLOW_VARIABLE = "SSLKIT_PLUGINS_ALLOW"
 """Environment variable: comma-separated names of the third-party plugins that may load, `*` for any part
 of a name (`*.py`: one-file plugins); unset: all."""

@@ -16,10 +16,8 @@ from sslkit.conformance.findings import Finding, raised
 from sslkit.conformance.folder import PYPROJECT, as_if_installed, read_package
 from sslkit.doors import one_file
 from sslkit.errors import PluginError, indented, nearest
-from sslkit.plugins import ALLOW_VARIABLE, KINDS, Offer, PluginInfo, Registry, is_file
+from sslkit.plugins import ALLOW_VARIABLE, KINDS, SINGULAR, Offer, PluginInfo, Registry, is_file
 
-SINGULAR = {kind: kind.removesuffix("s") for kind in KINDS}
-"""methods -> method, and so on."""
 WATCHING = ("sslkit_run_started", "sslkit_step_finished", "sslkit_run_finished")
 LOADS = "it_loads"
 

@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -103,15 +103,7 @@ def test_other_errors_of_a_worker_are_not_dressed_up() -> None:
             list(read_batches(Reading(Levels(5), broken_code), [[1]], list, workers))
 
 
-@pytest.fixture
-def obeys_ctrl_c() -> Iterator[None]:
-    """As in a terminal: a process in the background of a script starts with SIGINT ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("obeys_ctrl_c")
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_workers_leave_ctrl_c_to_the_main_process() -> None:
     [[read]] = read_batches(
         Reading(Levels(5), lambda sample: signal.getsignal(signal.SIGINT)), [[1]], list, 1

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,14 +91,6 @@ def test_stopping_waits_until_all_have_saved_and_begins_none(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.glob("*.saved")) == ["a.saved", "b.saved"]
     assert stopped.ended() == {"a": "exit code 143", "b": "exit code 143"}
     assert not jobs[2].log.exists()
-
-
-@pytest.fixture
-def heeds_ctrl_c() -> Iterator[None]:
-    """Tests may run in the background, where SIGINT is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("heeds_ctrl_c")

@@ -2,7 +2,6 @@
 
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,15 +17,7 @@ def test_the_first_signal_asks_and_one_right_after_it_is_the_same() -> None:
         assert request.exit_code == 143
 
 
-@pytest.fixture
-def heard() -> Iterator[None]:
-    """Ctrl-C does what Python has it do, also where the tests were started in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heard")
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_a_later_one_does_not_wait() -> None:
     with stop_request() as request:
         signal.raise_signal(signal.SIGINT)
