@@ -123,6 +123,7 @@ TOPICS = {
         "mean: [what features can do](../index.md#what-are-the-features-good-for).",
         (
             Module("sslkit.eval.bootstrap", ("mean_estimate", "estimate")),
+            Module("sslkit.eval.health_intervals", ("jackknife",)),
             Module("sslkit.eval.knn", ("knn_votes",)),
             Module("sslkit.eval.retrieval", ("average_precision",)),
             Module("sslkit.eval.copies", ("gem", "micro_average_precision")),
