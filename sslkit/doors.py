@@ -11,7 +11,7 @@ import os
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -71,9 +71,26 @@ class Candidate:
         return any(canonicalize_name(name) in self._names() for name in names)
 
     def allowed_by(self, patterns: Iterable[str]) -> bool:
-        """Whether one of the patterns (`sslkit-glom`, `*.py`) names it."""
-        wanted = [canonicalize_name(pattern) for pattern in patterns]
-        return any(fnmatchcase(name, pattern) for name in self._names() for pattern in wanted)
+        """Whether one of the patterns names it: `sslkit-*` a package, `*.py` or a path a file, `*` either.
+
+        An entry point's name counts for nothing, since any package may choose it; nor does a file answer to
+        what names packages.
+        """
+        if self.info.file is None:
+            packages = [canonicalize_name(pattern) for pattern in patterns if not is_file(pattern)]
+            return any(fnmatchcase(self._distribution, pattern) for pattern in packages)
+        files = [pattern for pattern in patterns if pattern == "*" or is_file(pattern)]
+        return any(fnmatchcase(self.info.file if "/" in p else self.info.name, p) for p in files)
+
+    def is_one_of(self, names: Collection[str]) -> bool:
+        """Whether its package's name or its file's absolute path is among them."""
+        if self.info.file is not None:
+            return self.info.file in names
+        return any(canonicalize_name(name) == self._distribution for name in names)
+
+    @property
+    def _distribution(self) -> str:
+        return canonicalize_name(self.info.name.partition(":")[0])
 
     def _names(self) -> set[str]:
         return {canonicalize_name(name) for name in (self.info.name, *self.aliases)}
@@ -88,7 +105,8 @@ def resolve(spec: str, base: Path | None = None) -> str:
     """The absolute path of a one-file plugin, or a version demand that what is installed meets.
 
     Raises:
-        PluginError: there is no such file, or no such package, or not in that version.
+        PluginError: there is no such file, or it does not end in .py; there is no such package, or not in
+            that version.
     """
     if not is_file(spec):
         _check_demand(spec)
@@ -97,6 +115,8 @@ def resolve(spec: str, base: Path | None = None) -> str:
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise PluginError(f"the plugin file '{spec}' {what}{indented(f'looked for {path}')}")
+    if path.suffix != ".py":  # so that no name of a package, such as sslkit-glom, allows it
+        raise PluginError(f"the plugin file '{spec}' is {path}, but its name must end in .py")
     return str(path)
 
 

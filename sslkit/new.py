@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from sslkit.errors import PluginError, indented, nearest
 from sslkit.plugins import Registry
 from sslkit.scaffold.kinds import KINDS
-from sslkit.scaffold.naming import check_file_name, check_name, check_source
+from sslkit.scaffold.naming import check_file_name, check_name, check_package_name, check_source
 from sslkit.scaffold.rendering import Plan
 
 __all__ = ["Written", "new"]
@@ -65,6 +65,8 @@ def new(
     plan = Plan(kind, name, single_file, Path() if out is None else Path(out))
     if single_file:
         check_file_name(name, plan.folder)
+    else:
+        check_package_name(name, plan.package)
     texts = plan.files()
     check_source(name, next(iter(texts.values())))
     _write(plan, texts)

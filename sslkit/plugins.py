@@ -10,7 +10,7 @@ import os
 import traceback
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,8 @@ KINDS = {
 SINGULAR = {kind: kind.removesuffix("s") for kind in KINDS}
 """methods -> method, and so on."""
 ALLOW_VARIABLE = "SSLKIT_PLUGINS_ALLOW"
-"""Environment variable: comma-separated names of the third-party plugins that may load, `*` for any part
-of a name (`*.py`: one-file plugins); unset: all."""
+"""Environment variable: comma-separated names of the third-party plugins that may load, packages as pip
+knows them, files by name or absolute path; `*` for any part of a name (`sslkit-*`, `*.py`); unset: all."""
 _log = logging.getLogger(__name__)
 
 
@@ -91,6 +91,7 @@ class Registry:
         base: Path | None = None,
         blocked: Sequence[str] = (),
         allow: str | None = None,
+        trusted: Collection[str] = (),
     ) -> "Registry":
         """Load the built-ins, the installed packages, and what is asked for.
 
@@ -99,6 +100,7 @@ class Registry:
             base: folder that relative paths count from; None: the current one.
             blocked: names of plugins to leave out (`--no-plugin`).
             allow: comma-separated names of third-party plugins, with `*`; None: SSLKIT_PLUGINS_ALLOW, or all.
+            trusted: packages, and absolute paths of one-file plugins, that load whatever `allow` says.
 
         Raises:
             PluginError: something in `plugins` is missing, refused or broken, or `blocked` names nothing.
@@ -109,7 +111,8 @@ class Registry:
         _check_blocked(blocked, candidates)
         allow = os.environ.get(ALLOW_VARIABLE) if allow is None else allow
         for candidate in candidates:
-            registry._admit(candidate, blocked, allow)
+            may_load = allow is None or candidate.is_one_of(trusted) or candidate.allowed_by(_words(allow))
+            registry._admit(candidate, blocked, may_load)
         registry._check_asked(asked)
         return registry
 
@@ -121,10 +124,12 @@ class Registry:
             where: key of the recipe that asks, for the message.
 
         Raises:
-            PluginError: no plugin provides it, or two do.
+            PluginError: no plugin provides it, or two do, or a plugin and timm.
         """
         offers = self._offers[kind].get(name, [])
         if len(offers) == 1:
+            if kind == "backbones":
+                _check_not_timms(name, offers[0].info)
             return offers[0].component
         raise PluginError(self.conflict(kind, name) if offers else self._unknown(kind, name, where))
 
@@ -174,12 +179,12 @@ class Registry:
                 digests.add(candidate.info.sha256)
                 yield candidate
 
-    def _admit(self, candidate: Candidate, blocked: Sequence[str], allow: str | None) -> None:
+    def _admit(self, candidate: Candidate, blocked: Sequence[str], may_load: bool) -> None:
         info = candidate.info
         self.plugins.append(info)
         if candidate.called(blocked):
             info.status, info.detail = "left out", "by --no-plugin"
-        elif info.origin != "built-in" and allow is not None and not candidate.allowed_by(_words(allow)):
+        elif info.origin != "built-in" and not may_load:
             info.status, info.detail = "not allowed", f"{ALLOW_VARIABLE} does not name it"
         else:
             self._load(candidate)
@@ -315,6 +320,19 @@ def _checked(kind: str, mapping: Any) -> dict[str, Any]:
         if kind != "backbones" and not is_dataclass(getattr(component, "Config", None)):
             raise PluginError(f"'{name}' in {kind} has no `Config` that is a dataclass")
     return dict(mapping)
+
+
+def _check_not_timms(name: str, info: PluginInfo) -> None:
+    """A plugin may not put its own network in place of one that recipes know by its name."""
+    if info.origin == "built-in":
+        return
+    import timm
+
+    if timm.is_model(name):
+        raise PluginError(
+            f"both timm and the plugin {info.name} ({info.file or info.origin}) provide '{name}' in backbones"
+            + indented(f"rename it in the plugin, or leave that out: --no-plugin {info.name}")
+        )
 
 
 def _mark_failed(info: PluginInfo, error: BaseException) -> None:

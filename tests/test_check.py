@@ -330,4 +330,4 @@ def test_the_command(tmp_path: Path) -> None:
     assert (record["exit_code"], record["components"][1]["conforms"]) == (1, False)
     done = sslkit("check", "eer.py", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: there is no file")
+    assert done.stderr.startswith("error: the plugin file 'eer.py' does not exist")

@@ -19,6 +19,18 @@ def test_a_file(tmp_path: Path) -> None:
     assert outcome.exit_code == 0
 
 
+def test_a_file_is_that_file_whatever_its_path_is_called(tmp_path: Path) -> None:
+    files = [str(tracker(tmp_path / f"exp[1],{name}" / f"{name}.py", name=name)) for name in ("Ear", "Eye")]
+    outcome = check(files[0], plugins=files[1:])
+    assert checked(outcome) == [("plugin", "Ear.py", True), ("tracker", "ear", True)]
+
+
+def test_a_file_without_py_is_not_executed(tmp_path: Path) -> None:
+    (tmp_path / "ear").write_text("raise SystemExit('it was executed')")
+    with pytest.raises(PluginError, match=r"'.*/ear' is .*/ear, but its name must end in \.py"):
+        check(str(tmp_path / "ear"))
+
+
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """The module of a package that a test makes: the next one makes another of that name."""
@@ -85,7 +97,7 @@ def test_one_kind_alone(tmp_path: Path) -> None:
         ("dnio", None, ["neither a component nor a plugin called 'dnio'", "did you mean 'dino'"]),
         ("evaluator:dino", None, ["neither a evaluator"]),
         ("thing:dino", None, ["there is no kind 'thing'", "method, backbone"]),
-        ("no/such.py", None, ["there is no file"]),
+        ("no/such.py", None, ["the plugin file 'no/such.py' does not exist"]),
         ("dino", "methd", ["there is no kind 'methd'", "did you mean 'method'"]),
     ],
 )

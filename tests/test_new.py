@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from runs import sslkit
+from test_plugins import Site
 
 from sslkit import testing
 from sslkit.core.dataset import DataSource
@@ -262,6 +263,18 @@ def test_a_file_must_not_hide_a_module(name: str, tmp_path: Path) -> None:
     ):
         new("tracker", name, single_file=True, out=tmp_path)
     assert new("tracker", name, out=tmp_path).path.is_dir()
+
+
+def test_a_package_must_not_take_the_place_of_an_installed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    Site(tmp_path / "site").install("sslkit-toy-taken", "1.2", "", entry="")
+    with pytest.raises(
+        PluginError, match=r"(?s)in place of sslkit-toy_taken 1\.2, which is installed.*--single-file"
+    ):
+        new("evaluator", "toy_taken", out=tmp_path)
+    assert new("evaluator", "toy_taken", single_file=True, out=tmp_path).path.is_file()
 
 
 def test_a_name_is_free_again_without_the_plugin_that_has_it(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """All three doors, conflicts, refusals and broken plugins, with real files and a real installed package."""
 
 import importlib
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,12 @@ import pytest
 
 from sslkit import catalog, hookspecs
 from sslkit.errors import PluginError
+from sslkit.nn.pocket import conv_pocket
 from sslkit.plugins import KINDS, PluginInfo, Registry, resolve, saved_names
+from sslkit.recipe.load import load_recipe
+from sslkit.recipe.schema import BackboneSection
+from sslkit.train.export import load_backbone, save_backbone
+from sslkit.train.rundir import RunDirectory
 
 HEAD = "from dataclasses import dataclass\nfrom sslkit.hookspecs import hookimpl\n"
 
@@ -192,6 +199,31 @@ def test_allow_takes_patterns(site: Site, tmp_path: Path) -> None:
         Registry.load([path], allow="toy_*")
 
 
+@pytest.mark.parametrize("allow", ["sslkit-glom", "sslkit-*", "sslkit-evil-py", "sslkit_evil"])
+def test_what_allows_a_package_allows_no_file(tmp_path: Path, allow: str) -> None:
+    for name in ("sslkit-glom", "sslkit_evil.py"):
+        path = write(tmp_path / name, "raise SystemExit('it was executed')")
+        with pytest.raises(PluginError, match=r"is not allowed|its name must end in \.py"):
+            Registry.load([f"./{name}"], base=path.parent, allow=allow)
+
+
+@pytest.mark.parametrize("allow", ["toy-trusted", "*.py", "toy-evil.py", "*:toy-trusted"])
+@pytest.mark.parametrize("package", ["toy-evil", "toy-evil-py"])
+def test_a_package_is_allowed_by_its_own_name_alone(site: Site, package: str, allow: str) -> None:
+    site.install(package, "1", "raise SystemExit('it was imported')", entry="toy-trusted")
+    assert info(Registry.load(allow=allow), package).status == "not allowed"
+    assert info(Registry.load(allow=package.upper()), package).status == "failed"
+
+
+def test_a_file_is_allowed_by_its_name_or_its_path(tmp_path: Path) -> None:
+    path = write(tmp_path / "Own_one.py", method_source("own_one"))
+    for allow in ("Own_one.py", "Own_*.py", "*", str(path), f"{tmp_path}/*"):
+        assert "own_one" in Registry.load([str(path)], allow=allow).names("methods")
+    for allow in ("own-one.py", "Own_one", "/elsewhere/Own_one.py", "./Own_one.py"):
+        with pytest.raises(PluginError, match="is not allowed"):
+            Registry.load([str(path)], allow=allow)
+
+
 @pytest.mark.parametrize("name", ["toy-unwanted", "Toy_Unwanted", "entry"])
 def test_a_plugin_is_left_out_by_any_of_its_names(site: Site, name: str) -> None:
     site.install("toy-unwanted", "1", method_source("unwanted"), entry="entry")
@@ -221,6 +253,32 @@ def test_a_conflict_is_told_only_when_the_name_is_asked_for(tmp_path: Path) -> N
     assert "--no-plugin sslkit.methods.dino or --no-plugin rival.py" in told
     chosen = Registry.load([path], blocked=["sslkit.methods.dino"])
     assert chosen.get("methods", "dino").__name__ == "Toy"
+
+
+def test_a_backbone_that_timm_has_too_is_a_conflict(tmp_path: Path) -> None:
+    path = str(write(tmp_path / "rival.py", HEAD + _backbone("resnet18")))
+    told = (
+        rf"both timm and the plugin rival\.py \({re.escape(path)}\) provide 'resnet18' in backbones\n"
+        r"  rename it in the plugin, or leave that out: --no-plugin rival\.py"
+    )
+    with pytest.raises(PluginError, match=told):
+        Registry.load([path]).get("backbones", "resnet18")
+    recipe = {"sslkit": 1, "backbone": {"name": "resnet18"}, "data": {"name": "demo"}}
+    with pytest.raises(PluginError, match=told):
+        load_recipe(recipe, plugins=[path])
+    assert load_recipe(recipe).recipe.backbone.name == "resnet18"
+
+
+def test_a_run_keeps_out_what_it_left_out(site: Site, tmp_path: Path) -> None:
+    network = conv_pocket(channels=3, image_size=16, drop_path_rate=0)
+    file = tmp_path / "backbone.safetensors"
+    save_backbone(network, BackboneSection("conv_pocket"), file, channels=3, image_size=16)
+    site.install("toy-usurper", "1", HEAD + _backbone("conv_pocket"))
+    with pytest.raises(PluginError, match="--no-plugin toy-usurper"):
+        load_backbone(file)
+    out = [{"name": "toy-usurper", "status": "left out"}]
+    RunDirectory(tmp_path).record.write_text(json.dumps({"plugins": out}))
+    assert load_backbone(file).embed_dim == network.embed_dim
 
 
 def _backbone(name: str) -> str:

@@ -14,6 +14,8 @@ from pages import PAGES, TOP, Block, blocks, name_of, place
 
 import sslkit
 from sslkit import hookspecs
+from sslkit.scaffold.kinds import KINDS
+from sslkit.scaffold.rendering import Plan
 
 LIST = TOP / "docs" / "api_stability.md"
 ROWS = [line for line in LIST.read_text("utf-8").splitlines() if line.startswith("| ")]
@@ -48,6 +50,15 @@ def test_plugins_use_only_what_is_public(file: Path) -> None:
 @pytest.mark.parametrize("block", [b for page in PAGES for b in blocks(page, "python", "py")], ids=place)
 def test_the_code_of_the_docs_uses_only_what_is_public(block: Block) -> None:
     assert not [name for name in uses(block.text) if not is_public(name)]
+
+
+@pytest.mark.parametrize("single_file", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_new_plugins_and_their_tests_use_only_what_is_public(kind: str, single_file: bool) -> None:
+    texts = Plan(kind, "probe", single_file).files()
+    used = [name for file, text in texts.items() if file.endswith(".py") for name in uses(text)]
+    assert used
+    assert not [name for name in used if not is_public(name)]
 
 
 def test_other_uses_would_be_found() -> None:

@@ -1,7 +1,6 @@
 """What is meant by the word that somebody wants checked: a file, a folder, a plugin or a component."""
 
 import importlib.metadata
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,9 +13,9 @@ from packaging.utils import canonicalize_name
 from sslkit import hookspecs
 from sslkit.conformance.findings import Finding, raised
 from sslkit.conformance.folder import PYPROJECT, as_if_installed, read_package
-from sslkit.doors import one_file
+from sslkit.doors import one_file, resolve
 from sslkit.errors import PluginError, indented, nearest
-from sslkit.plugins import ALLOW_VARIABLE, KINDS, SINGULAR, Offer, PluginInfo, Registry, is_file
+from sslkit.plugins import KINDS, SINGULAR, Offer, PluginInfo, Registry, is_file
 
 WATCHING = ("sslkit_run_started", "sslkit_step_finished", "sslkit_run_finished")
 LOADS = "it_loads"
@@ -80,7 +79,7 @@ def find(
         with as_if_installed(package):
             yield _narrowed(_package(package.name, plugins, no_plugins), wanted)
     elif is_file(word):
-        yield _narrowed(_file(path, plugins, no_plugins), wanted)
+        yield _narrowed(_file(word, plugins, no_plugins), wanted)
     elif _is_installed(word):
         yield _narrowed(_package(word, plugins, no_plugins), wanted)
     else:
@@ -102,10 +101,8 @@ def kind_of(word: str) -> str:
     )
 
 
-def _file(path: Path, plugins: Sequence[str], no_plugins: Sequence[str]) -> Meant:
-    path = path.resolve()
-    if not path.is_file():
-        raise PluginError(f"there is no file {path}")
+def _file(word: str, plugins: Sequence[str], no_plugins: Sequence[str]) -> Meant:
+    path = Path(resolve(word))
     try:
         module = one_file(path, path.read_bytes()).load()
     except (Exception, SystemExit) as error:
@@ -113,7 +110,7 @@ def _file(path: Path, plugins: Sequence[str], no_plugins: Sequence[str]) -> Mean
     files = [str(path), *(str(Path(plugin).resolve()) for plugin in plugins)]
     load, load_more = _loaders(files, files, no_plugins)
     try:
-        Registry.load(files, allow=",".join(files))  # whatever is left out
+        Registry.load(files, allow="", trusted=files)  # whatever is left out
     except PluginError as error:
         return _broken(path.name, str(error))
     registry = load()
@@ -142,11 +139,10 @@ def _loaders(
     """What loads no third-party plugins but those that are named, and what loads all that are allowed too."""
 
     def load(blocked: Sequence[str] = ()) -> Registry:
-        return Registry.load(files, allow=",".join(named), blocked=[*no_plugins, *blocked])
+        return Registry.load(files, allow="", trusted=named, blocked=[*no_plugins, *blocked])
 
     def load_more() -> Registry:
-        allowed = ",".join([*named, os.environ.get(ALLOW_VARIABLE, "*")])
-        return Registry.load(files, allow=allowed, blocked=no_plugins)
+        return Registry.load(files, trusted=named, blocked=no_plugins)
 
     return load, load_more
 

@@ -163,7 +163,11 @@ def _check_names(recipe: Recipe, draft: Draft, registry: Registry) -> None:
 
 def _check_backbone(section: BackboneSection, draft: Draft, registry: Registry) -> None:
     own = registry.names("backbones")
-    if section.name in own or ":" in section.name:
+    if section.name in own:
+        with draft.place(("backbone", "name")).told():
+            registry.get("backbones", section.name)  # raises where others have the name too
+        return
+    if ":" in section.name:
         return
     import timm
 

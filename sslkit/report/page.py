@@ -95,13 +95,13 @@ def _opened(directory: RunDirectory, path: Path) -> tuple[Any, Any]:
     from dataclasses import replace
 
     from sslkit.report.page_features import Look
-    from sslkit.report.reopen import blocked_in
     from sslkit.stations import open_eval_sets
     from sslkit.subjects import ask
     from sslkit.train.distributed import choose_device
+    from sslkit.train.export import blocked_in
     from sslkit.train.precision import autocast, compute_dtype
 
-    asked = ask(path, (), no_plugins=blocked_in(directory))
+    asked = ask(path, (), no_plugins=blocked_in(directory.path))
     recipe, device = asked.loaded.recipe, choose_device("auto")
     data = open_eval_sets(replace(recipe, data=replace(recipe.data, workers=0)), asked.loaded.registry)
     dtype = compute_dtype(recipe.runtime.precision, device)
@@ -139,13 +139,19 @@ def _has_weights(directory: RunDirectory) -> bool:
 def _evaluators(run: "Run") -> list[str]:
     """The names of those that this run's data suffice for."""
     from sslkit.plugins import Registry
+    from sslkit.train.export import blocked_in
 
-    registry = Registry.load()
     there = {"method", *({"labels"} if run.classes else ())}
     if (run.recipe.get("data") or {}).get("name") == "demo":
         there.add("masks")
-    names = registry.names("evaluators")
-    return [name for name in names if registry.get("evaluators", name).needs <= there]
+    offers = Registry.load(blocked=blocked_in(run.directory.path)).offers("evaluators")
+    return [n for n, found in offers.items() if len(found) == 1 and _suffices(there, found[0].component)]
+
+
+def _suffices(there: set[str], evaluator: Any) -> bool:
+    """No for a plugin's class that does not say what it needs: it must not cost the run its page."""
+    needs = getattr(evaluator, "needs", None)
+    return isinstance(needs, frozenset) and needs <= there
 
 
 def _report(path: Path) -> str:

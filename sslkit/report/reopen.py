@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sslkit.train.export import blocked_in
 from sslkit.train.rundir import RunDirectory
 
 if TYPE_CHECKING:
@@ -14,14 +15,7 @@ def recipe_of(run_dir: Path) -> "Loaded":
     """The recipe that a run directory holds, with the plugins that the run had."""
     from sslkit.recipe.load import load_recipe
 
-    directory = RunDirectory(run_dir)
-    return load_recipe(directory.recipe, no_plugins=blocked_in(directory))
-
-
-def blocked_in(directory: RunDirectory) -> list[str]:
-    """Names of the plugins that a run was told to leave out."""
-    plugins = directory.read_record().get("plugins", [])
-    return [plugin["name"] for plugin in plugins if plugin["status"] == "left out"]
+    return load_recipe(RunDirectory(run_dir).recipe, no_plugins=blocked_in(run_dir))
 
 
 def registry_of(run_dir: Path) -> "Registry":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+from sslkit.doors import installed_version
 from sslkit.errors import PluginError, indented
 from sslkit.plugins import Registry
 from sslkit.scaffold.kinds import KINDS
@@ -55,6 +56,16 @@ def check_file_name(name: str, folder: Path) -> None:
             name,
             f"a file {name}.py would hide the module {name}",
             "or write a package: leave out --single-file",
+        )
+
+
+def check_package_name(name: str, package: str) -> None:
+    """Raises `PluginError` where pip knows a package of this name and would install the new one over it."""
+    if version := installed_version(package):
+        raise _refused(
+            name,
+            f"pip would put the new package in place of {package} {version}, which is installed",
+            "or write one file: --single-file",
         )
 
 

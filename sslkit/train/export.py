@@ -9,10 +9,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from sslkit.core.backbone import Backbone
+from sslkit.doors import built_ins, packages
 from sslkit.errors import RunError
 from sslkit.plugins import Registry
 from sslkit.recipe.schema import BackboneSection
 from sslkit.train.checkpoint import mismatches
+from sslkit.train.rundir import RunDirectory
 
 FILE_NAME = "backbone.safetensors"
 
@@ -81,7 +83,7 @@ def load_backbone(run: str | Path, registry: Registry | None = None) -> Backbone
     section = BackboneSection(built["name"], args=built["args"])
     backbone = build_backbone(
         section,
-        registry or Registry.load(kept_plugins(path.parent)),
+        registry or Registry.load(kept_plugins(path.parent), blocked=blocked_in(path.parent)),
         channels=built["channels"],
         image_size=built["image_size"],
         drop_path_rate=0.0,
@@ -107,6 +109,14 @@ def built_with(path: Path) -> dict[str, Any]:
 def kept_plugins(run_dir: Path) -> list[str]:
     """The one-file plugins that a run keeps copies of."""
     return [str(path.resolve()) for path in sorted((run_dir / "plugins").glob("*.py"))]
+
+
+def blocked_in(run_dir: Path) -> list[str]:
+    """Names of the plugins that a run was told to leave out, as far as they are still there."""
+    plugins = RunDirectory(run_dir).read_record().get("plugins", [])
+    names = [plugin["name"] for plugin in plugins if plugin["status"] == "left out"]
+    there = [*built_ins(), *packages()] if names else []
+    return [name for name in names if any(candidate.called([name]) for candidate in there)]
 
 
 def backbone_file(run: str | Path) -> Path:

@@ -14,6 +14,7 @@ import torch
 from hand_runs import write_run
 from image_sets import Pictures
 from PIL import Image
+from test_plugins import HEAD, Site
 
 from sslkit.core.backbone import Backbone
 from sslkit.core.evaluator import EvalData
@@ -25,6 +26,7 @@ from sslkit.report.page_curves import constants, curves, drawn, invariance
 from sslkit.report.page_features import Limits, Look, NoFeatures, features_of
 from sslkit.report.page_pictures import sheet, table
 from sslkit.report.page_run import headlines, read_run
+from sslkit.train.export import blocked_in
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> 'ü\" 日本 {{ 7*7 }} \udc80"
 
@@ -131,6 +133,35 @@ def test_a_run_that_failed_at_once(tmp_path: Path) -> None:
     assert "<strong>Failed</strong> at step 0: the loss became nan" in html
     assert f"sslkit run &#39;{run}&#39; --resume" in html
     assert "plotly.js v" not in html, "no chart, no library"
+
+
+def evaluators(*names: str, needs: str = "frozenset()") -> str:
+    """The source of a plugin."""
+    return (
+        f"{HEAD}\n@dataclass\nclass Config:\n    width: int = 1\n\n"
+        f"class Toy:\n    Config = Config\n    needs = {needs}\n\n"
+        f"@hookimpl\ndef sslkit_evaluators():\n    return dict.fromkeys({names}, Toy)\n"
+    )
+
+
+def test_installed_evaluators_cost_no_run_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("SSLKIT_PLUGINS_ALLOW", "toy-*")
+    site = Site(tmp_path / "site")
+    site.install("toy-page", "1", evaluators("alone", "knn", "twice"))
+    site.install("toy-rival", "1", evaluators("twice"))
+    site.install("toy-vague", "1", evaluators("vague", needs="['labels']"))
+    site.install("toy-unasked", "1", evaluators("unasked"))
+    out = [{"name": name, "status": "left out"} for name in ("toy-unasked", "toy-gone", "sslkit.eval.linear")]
+    run = write_run(tmp_path / "a", record={"plugins": out, "setup": {"num_classes": 4}})
+    (run / "checkpoints" / "step-00000010").mkdir(parents=True)
+    html = page(run)
+    (told,) = re.findall(r"([\w, ]+) were not asked", html)
+    names = told.strip().split(", ")
+    assert "alone" in names
+    assert not {"linear", "twice", "unasked", "vague"} & {*names}
+    assert blocked_in(run) == ["toy-unasked", "sslkit.eval.linear"]
+    assert "there is no plugin" not in html
 
 
 def test_no_run_is_an_error(tmp_path: Path) -> None:
