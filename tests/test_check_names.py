@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_check import TRACKER, checked, package, tracker
-from test_plugins import Site
+from test_plugins import Site, method_source
 
 from sslkit.check import check
 from sslkit.conformance.sought import find, kind_of
@@ -55,6 +55,22 @@ def test_a_folder_counts_as_installed_while_it_is_checked(tmp_path: Path, where:
         info = meant.components[0].offer.info
         assert (info.name, info.version, info.origin) == ("sslkit-ear", "0.3", "package")
     assert sys.path == path
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_name_that_is_installed_means_that_and_not_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.chdir(tmp_path)
+    package(tmp_path / "sslkit-ear", log="record['loss'] + 1")
+    with find("sslkit-ear") as meant:
+        assert meant.components[0].offer.info.version == "0.3"
+    Site(tmp_path / "site").install("sslkit-ear", "0.2", method_source("ear"), entry="ear")
+    with find("sslkit-ear") as meant:
+        assert meant.components[0].offer.info.version == "0.2"
+    with find("./sslkit-ear") as meant:
+        assert meant.components[0].offer.info.version == "0.3"
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,11 @@ CHECKS: tuple[Check[MethodKit], ...] = (
     diagnosis_names_its_metrics,
     it_takes_micro_batches,
     a_step_waits_for_no_device,
+    it_takes_grey_images,
+    it_works_on_a_gpu,
 )
 """Made at every setting, in this order."""
-ONCE: tuple[Check[MethodKit], ...] = (it_takes_grey_images, it_works_on_a_gpu, cost_beside_dino)
+ONCE: tuple[Check[MethodKit], ...] = (cost_beside_dino,)
 """Made at the last setting alone."""
 TWO, COST = "two_processes_equal_one", cost_beside_dino.__name__
 EXPENSIVE = (TWO, COST)

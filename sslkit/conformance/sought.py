@@ -63,7 +63,8 @@ def find(
 
     Args:
         word: a .py file, a package's folder, the name of an installed plugin, NAME or KIND:NAME. A folder
-            that is no package is meant only by a word that looks like a path.
+            that is no package, or one beside which its name is installed, is meant only by a word that looks
+            like a path.
         kind: only components of this kind.
         plugins: further one-file plugins to load.
         no_plugins: plugins to leave out.
@@ -74,7 +75,8 @@ def find(
     wanted = None if kind is None else kind_of(kind)
     path = Path(word).expanduser()
     looks_like_a_path = is_file(word) or word.startswith((".", "~"))
-    if path.is_dir() and (looks_like_a_path or (path / PYPROJECT).is_file()):
+    is_package = (path / PYPROJECT).is_file() and not _is_installed(word)
+    if path.is_dir() and (looks_like_a_path or is_package):
         package = read_package(path)
         with as_if_installed(package):
             yield _narrowed(_package(package.name, plugins, no_plugins), wanted)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 HERE = Path(__file__).parent
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -29,6 +30,7 @@ SCENES = {
     "byol": "columns by BYOL",
     "vit": "ViT by DINO",
 }
+UNTRAINED = {"filling": "*columns with initial weights*", "vit": "*ViT with initial weights*"}
 HORSES = {"horses": "filling in", "horses_vit": "ViT by DINO"}
 PICTURES = {"filling-0": "islands.png", "vit-0": "islands_vit.png", "horses-0": "islands_horses.png"}
 Numbers = Mapping[str, float]
@@ -40,31 +42,42 @@ class Group:
 
     runs: Sequence[Mapping[str, Numbers]]
     """Of each, an evaluator's last numbers by its name."""
+    untrained: Sequence[Mapping[str, Numbers]]
+    """Of each, its first ones."""
 
-    def cell(self, key: str, evaluator: str = "islands") -> str:
-        """Mean ± standard deviation over the seeds; empty where a run has no such number."""
-        values = [run.get(evaluator, {}).get(key) for run in self.runs]
-        known = [value for value in values if value is not None]
-        if not known:
-            return ""
-        digits = 1 if mean(known) > 1.5 else 3
-        spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
-        return f"{mean(known):.{digits}f}{spread}"
+    def cell(self, key: str) -> str:
+        return over_seeds(self.runs, "islands", key)
 
     def levels(self) -> int:
         return sum(f"islands_{n}" in self.runs[0]["islands"] for n in range(1, 100))
 
 
+def over_seeds(runs: Sequence[Mapping[str, Numbers]], evaluator: str, key: str) -> str:
+    """Mean ± standard deviation; empty where no run has such a number."""
+    known = [run[evaluator][key] for run in runs if key in run.get(evaluator, {})]
+    if not known:
+        return ""
+    digits = 1 if mean(known) > 1.5 else 3
+    spread = f" ± {stdev(known):.{digits}f}" if len(known) > 1 else ""
+    return f"{mean(known):.{digits}f}{spread}"
+
+
 def read_group(root: Path, name: str) -> Group | None:
-    """All runs NAME-SEED that have ended with islands; None if there is none."""
-    runs = [last_numbers(path) for path in sorted(root.glob(f"{name}-[0-9]*"))]
-    ended = [run for run in runs if "islands" in run]
-    return Group(ended) if ended else None
+    """All runs NAME-SEED that were asked for islands after training; None if there is none."""
+    runs = [evaluations(path) for path in sorted(root.glob(f"{name}-[0-9]*"))]
+    ended = [
+        run for run in runs if any(record["evaluator"] == "islands" and record["step"] for record in run)
+    ]
+    return Group([by_name(run) for run in ended], [by_name(run[::-1]) for run in ended]) if ended else None
 
 
-def last_numbers(run: Path) -> Mapping[str, Numbers]:
+def evaluations(run: Path) -> Sequence[Any]:
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    records = [record for record in map(json.loads, lines) if record["kind"] == "eval"]
+    return [record for record in map(json.loads, lines) if record["kind"] == "eval"]
+
+
+def by_name(records: Sequence[Any]) -> Mapping[str, Numbers]:
+    """Of each evaluator the last record."""
     return {record["evaluator"]: record["metrics"] for record in records}
 
 
@@ -102,11 +115,13 @@ def row(title: str, group: Group, prefix: str, suffix: str) -> str:
 
 def features(root: Path) -> str:
     """kNN of the pooled features on the scenes."""
+    groups = {name: group for name in SCENES if (group := read_group(root, name)) is not None}
+    rows = [(SCENES[name], group.runs) for name, group in groups.items()]
+    rows += [(title, groups[name].untrained) for name, title in UNTRAINED.items() if name in groups]
     lines = ["| kNN, k 10 | class of the largest object | the very object |", "|---|---|---|"]
-    for name, title in SCENES.items():
-        if group := read_group(root, name):
-            cells = (group.cell(key, "knn") for key in ("top1_k10", "instance_top1_k10"))
-            lines.append(" | ".join([f"| {title}", *cells]) + " |")
+    for title, runs in rows:
+        cells = (over_seeds(runs, "knn", key) for key in ("top1_k10", "instance_top1_k10"))
+        lines.append(" | ".join([f"| {title}", *cells]) + " |")
     return "\n".join(lines)
 
 

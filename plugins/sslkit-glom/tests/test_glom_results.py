@@ -21,10 +21,12 @@ def results() -> ModuleType:
 
 
 def write_run(path: Path, **metrics: float) -> None:
+    """Without metrics one that has begun."""
     path.mkdir()
+    trained = [metrics] if metrics else []
     lines = [
-        {"kind": "eval", "evaluator": "islands", "metrics": {"ari_1": 9.0}},  # before training
-        {"kind": "eval", "evaluator": "islands", "metrics": metrics},
+        {"kind": "eval", "step": 0, "evaluator": "islands", "metrics": {"ari_1": 9.0}},  # before training
+        *({"kind": "eval", "step": 9, "evaluator": "islands", "metrics": found} for found in trained),
     ]
     (path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
 
@@ -32,6 +34,7 @@ def write_run(path: Path, **metrics: float) -> None:
 def test_mean_and_deviation_over_seeds(results: ModuleType, tmp_path: Path) -> None:
     write_run(tmp_path / "filling-0", islands_1=10.0, ari_1=0.4, kmeans_4_ari=0.2)
     write_run(tmp_path / "filling-1", islands_1=12.0, ari_1=0.6, kmeans_4_ari=0.2)
+    write_run(tmp_path / "filling-2")
     lines = results.table(tmp_path, results.SCENES).splitlines()
     assert "| **filling in (2 seeds)**, level 1 |  |  | 11.0 ± 1.4 | 0.500 ± 0.141 |  |  |  |" in lines
     assert "| *k-means, 4 clusters of colour and place* |  |  |  | 0.200 ± 0.000 |  |  |  |" in lines

@@ -21,7 +21,7 @@ class Experiment:
         name: of the experiment, which is made if there is none.
 
     Raises:
-        RecipeError: the server does not answer, or not as it should; it is asked once, not for minutes.
+        RecipeError: the server does not answer, or not as it should; it is asked twice, not for minutes.
     """
 
     def __init__(self, tracking_uri: str | None, name: str) -> None:
