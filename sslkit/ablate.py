@@ -12,18 +12,18 @@ from sslkit.ablation.page import write_page
 from sslkit.ablation.places import Places
 from sslkit.ablation.result import StudyResult, as_record, read_result
 from sslkit.ablation.running import alone, carry_out, write_recipes
-from sslkit.ablation.study import Study, as_yaml, plain_study, read_study
+from sslkit.ablation.study import Arm, Study, as_yaml, plain_study, read_study
 from sslkit.ablation.tables import as_csv, changes, headline, metric_words, sections
 from sslkit.comparison.tables import as_markdown, print_sections
 from sslkit.core.executor import Executor, Resources
 from sslkit.errors import RunError
-from sslkit.executors.local import usable_cores
+from sslkit.executors.local import LocalConfig, LocalExecutor, usable_cores, usual_jobs
 from sslkit.plugins import Registry
 from sslkit.recipe.document import read_yaml
 from sslkit.recipe.layers import Draft
 from sslkit.recipe.places import COMMAND_LINE
 from sslkit.recipe.typed import build
-from sslkit.train.rundir import write_aside
+from sslkit.train.rundir import RunDirectory, write_aside
 from sslkit.train.wording import clock, counted
 
 __all__ = ["Outcome", "ablate", "as_record", "read_study", "save", "show", "told_plan"]
@@ -188,17 +188,17 @@ def told_plan(
     """Check a study as a whole and try each arm for a few steps, in lines for a person; nothing is written.
 
     Args:
-        jobs: runs at a time; None: one a core.
-        out, executor, options: only checked.
+        jobs: runs at a time; None: as many as the local executor would begin, of others one.
+        out: runs that are over there are not counted.
+        executor, options: checked; of the local one `threads` counts.
 
     Raises:
         SslkitError: what running it would say before it trains, or at its first evaluation.
     """
     found = read_study(study, overrides, seeds=seeds, metrics=metrics, plugins=plugins, no_plugins=no_plugins)
-    _executor(found.baseline.loaded.registry, executor, options or {})
-    _check_kept(found, Places(_directory(found, out)))
-    cores, runs = usable_cores(), len(found.arms) * len(found.seeds)
-    at_a_time = min(jobs or cores, runs)
+    by, config = _executor(found.baseline.loaded.registry, executor, options or {})
+    places = Places(_directory(found, out))
+    _check_kept(found, places)
     title = f": {found.section.title}" if found.section.title else ""
     yield f"{found.name}{title}"
     yield f"  base      {found.section.base}, variant {found.baseline.loaded.variant or 'none'}"
@@ -207,9 +207,31 @@ def told_plan(
     yield from (f"  note      {note}" for note in found.baseline.loaded.notes)
     yield f"  baseline  {found.baseline.name}"
     yield from (f"  arm       {line}" for line in changes(found).lines)
-    total = 0.0
-    for cost in costs(found, max(1, cores // at_a_time)):
-        total += cost.seconds * len(found.seeds)
-        yield f"  tried     {cost.told()}"
-    yield f"{counted(runs, 'run')}, {at_a_time} at a time on this machine: about {clock(total / at_a_time)}"
+    yield from _told_time(found, places, config if by is LocalExecutor else None, jobs, executor)
     yield "Everything is in place. Nothing was written; without --dry-run it runs."
+
+
+def _told_time(
+    study: Study, places: Places, local: LocalConfig | None, jobs: int | None, executor: str
+) -> Iterator[str]:
+    """What each arm takes on this machine, and about how long all that is due."""
+    due = {arm.name: sum(not _is_over(places, arm, seed) for seed in study.seeds) for arm in study.arms}
+    runs, over = sum(due.values()), len(study.arms) * len(study.seeds) - sum(due.values())
+    at_a_time = max(1, min(jobs or (usual_jobs() if local else 1), runs))
+    threads = (local.threads if local else None) or max(1, usable_cores() // at_a_time)
+    total = 0.0
+    for cost in costs(study, threads):
+        total += cost.seconds * due[cost.arm]
+        yield f"  tried     {cost.told()}"
+    if local or jobs:
+        where = "on this machine" if local else f"by {executor}, each as quick as on this machine"
+        share = f"{at_a_time} at a time {where}"
+    else:
+        share = f"as many at a time as {executor} has room for; one after another on this machine"
+    rest = f" ({over} over already)" if over else ""
+    yield f"{counted(runs, 'run')}{rest}, {share}: about {clock(total / at_a_time)}"
+
+
+def _is_over(places: Places, arm: Arm, seed: int) -> bool:
+    run = RunDirectory(places.run(f"{arm.name}-{seed}"))
+    return run.read_record().get("status") in ("finished", "failed")

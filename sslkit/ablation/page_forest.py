@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
-from sslkit.ablation.result import HEALTHY, ArmResult, Measure, StudyResult
+from sslkit.ablation.result import ArmResult, Measure, StudyResult
 from sslkit.ablation.statistics import Difference, Interval
 from sslkit.ablation.tables import DECIMALS, interval, metric_words, signed
 
@@ -176,7 +176,7 @@ def told_p(p: float) -> str:
 
 def marks(arm: ArmResult) -> Iterator[str]:
     """`uniform collapse 3 of 3`, in the doctor's words; and failures."""
-    sick = Counter(each.health.verdict for each in arm.tries if each.health.verdict not in HEALTHY)
+    sick = Counter(each.health.verdict for each in arm.tries if each.health.is_ill)
     yield from (f"{verdict} {count} of {arm.begun}" for verdict, count in sick.items())
     failed = sum(each.status == "failed" for each in arm.tries)
     if failed:

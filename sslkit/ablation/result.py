@@ -19,7 +19,6 @@ from sslkit.core.diagnosis import COLLAPSES
 from sslkit.errors import SslkitError
 
 EQUAL = ("equal_images", "equal_time")
-HEALTHY = ("", "healthy", "not learning yet")
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,13 @@ class Health:
     @property
     def collapsed(self) -> bool:
         return self.verdict in COLLAPSES
+
+    @property
+    def is_ill(self) -> bool:
+        """Whether the doctor names a cause: it has none of a run that was too short to tell."""
+        return self.verdict not in ("", "healthy") and (
+            self.verdict != "not learning yet" or bool(self.cause)
+        )
 
 
 @dataclass(frozen=True)

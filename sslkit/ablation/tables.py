@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sslkit.ablation.result import EQUAL, HEALTHY, ArmResult, Health, Measure, StudyResult, mean_minutes
+from sslkit.ablation.result import EQUAL, ArmResult, Health, Measure, StudyResult, mean_minutes
 from sslkit.ablation.section import MetricSection
 from sslkit.ablation.statistics import Difference
 from sslkit.ablation.study import Study
@@ -115,7 +115,7 @@ def minded(result: StudyResult) -> Iterator[str]:
         for each in arm.tries:
             if each.status == "failed":
                 told.setdefault(f"failed: {each.error}", []).append(each.seed)
-            elif each.health.verdict not in HEALTHY:
+            elif each.health.is_ill:
                 told.setdefault(_diagnosis(each.health), []).append(each.seed)
         for text, seeds in told.items():
             which = "all seeds" if len(seeds) == len(arm.tries) > 1 else f"seed {', '.join(map(str, seeds))}"

@@ -45,10 +45,9 @@ class LocalExecutor(Executor):
 
     def __init__(self, config: LocalConfig, resources: Resources) -> None:
         self._gpus = visible_gpus()
-        cores = usable_cores()
-        self._jobs = resources.jobs or len(self._gpus) or cores
+        self._jobs = resources.jobs or usual_jobs()
         # Whatever is still due: a study that goes on would otherwise sum in another order than before.
-        self._threads = config.threads or max(1, cores // self._jobs)
+        self._threads = config.threads or max(1, usable_cores() // self._jobs)
         self._waiting: list[Job] = []
         self._running: dict[str, _Running] = {}
         self._ended: dict[str, str] = {}
@@ -97,6 +96,11 @@ class LocalExecutor(Executor):
         """The GPU that the fewest runs are on."""
         taken = [running.gpu for running in self._running.values()]
         return min(self._gpus, key=taken.count, default=None)
+
+
+def usual_jobs() -> int:
+    """Runs at a time where nobody says how many: one a GPU, or without GPUs one a core."""
+    return len(visible_gpus()) or usable_cores()
 
 
 def usable_cores() -> int:

@@ -132,6 +132,20 @@ def carry(
         )
 
 
+def without_times(record: dict[str, Any]) -> dict[str, Any]:
+    """A study's record, less what is about time."""
+    for arm in record["arms"]:
+        del arm["minutes"]
+        for measure in arm["measures"]:
+            del measure["equal"]
+        for run in arm["runs"]:
+            for point in (p for curve in run["curves"].values() for p in curve):
+                del point["seconds"]
+    del record["budget"]
+    record["warnings"] = [w for w in record["warnings"] if not w.startswith("equal time")]
+    return record
+
+
 def two_at_a_time() -> LocalExecutor:
     return LocalExecutor(LocalConfig(threads=1), Resources(jobs=2))
 

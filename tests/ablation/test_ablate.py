@@ -85,6 +85,21 @@ def test_a_dry_run_tells_arms_differences_and_time_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_dry_run_counts_what_is_due_as_the_executor_would_begin_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, out = small_study(tmp_path, ARMS, seeds=(0, 1)), tmp_path / "out"
+    (out / "jobs").mkdir(parents=True)
+    (out / "jobs/.study.lock").touch()
+    write_run(out / "runs/baseline-0")
+    write_run(out / "runs/sharp-1", record={"status": "stopped"})
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    told = "\n".join(told_plan(study, ["runtime.device=cpu"], out=out))
+    assert "3 runs (1 over already), 3 at a time on this machine: about" in told
+    told = "\n".join(told_plan(study, ["runtime.device=cpu"], executor="slurm"))
+    assert "4 runs, as many at a time as slurm has room for; one after another on this machine: about" in told
+
+
 def test_a_dry_run_checks_all_that_a_run_would_be_given(tmp_path: Path) -> None:
     study = str(small_study(tmp_path, ARMS))
     wrong = {

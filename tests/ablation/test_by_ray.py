@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ablation.studies import small_study
+from ablation.studies import small_study, without_times
 
 pytest.importorskip("ray")
 
@@ -18,17 +18,7 @@ def run_by(executor: str, study: Path) -> Any:
     words = ("ablate", str(study), "--executor", executor, "--jobs", "2", "--out", str(out))
     done = subprocess.run([sys.executable, "-m", "sslkit.cli", *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads((out / "study.json").read_text())
-    for arm in record["arms"]:
-        del arm["minutes"]
-        for measure in arm["measures"]:
-            del measure["equal"]
-        for run in arm["runs"]:
-            for point in (p for curve in run["curves"].values() for p in curve):
-                del point["seconds"]
-    del record["budget"]
-    record["warnings"] = [w for w in record["warnings"] if not w.startswith("equal time")]
-    return record
+    return without_times(json.loads((out / "study.json").read_text()))
 
 
 @pytest.mark.slow

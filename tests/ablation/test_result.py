@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hand_runs import write_run
 
+from sslkit.ablation.page_forest import marks
 from sslkit.ablation.places import Places
 from sslkit.ablation.result import StudyResult, as_record, measured, read_result
 from sslkit.ablation.section import MetricSection
@@ -129,6 +130,17 @@ def test_a_collapse_is_counted_and_told_in_the_doctors_words(tmp_path: Path) -> 
     assert (
         "up (all seeds): uniform collapse: too soft; what to change: method.teacher_temperature=0.04" in text
     )
+
+
+@pytest.mark.parametrize("cause", ["the loss tells nothing apart", None])
+def test_a_run_that_learned_nothing_is_told_where_it_was_long_enough(
+    tmp_path: Path, cause: str | None
+) -> None:
+    nothing = {"kind": "health", "step": 10, "verdict": "not learning yet", "cause": cause, "advice": None}
+    result = hand_study(tmp_path, more={"up": [nothing]})
+    told = f"up (all seeds): not learning yet: {cause}" in as_markdown(sections(result))
+    assert told == (cause is not None)
+    assert list(marks(result.arms[2])) == (["not learning yet 3 of 3"] if cause else [])
 
 
 def test_a_run_that_recovered_is_not_collapsed(tmp_path: Path) -> None:
