@@ -83,6 +83,7 @@ TOPICS = {
                 "sslkit.augment.crop", ("choose_boxes", "canvas_boxes", "resample", "ASPECTS", "CANDIDATES")
             ),
             Module("sslkit.executors.local", ("LocalConfig", "LocalExecutor")),
+            Module("sslkit.plugins", ("Registry",)),
         ),
     ),
     "hooks": Topic(
