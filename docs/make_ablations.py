@@ -150,7 +150,7 @@ def _panel(axes: "Axes", name: str, record: Mapping[str, Any]) -> None:
     axes.set_ylim(len(arms) - 0.4, -0.6)
     low, high = axes.get_xlim()
     axes.set_xlim(max(low, -MOST), min(high, MOST))
-    axes.set_title(f"{name} (beside {record['baseline']})", fontsize=9, loc="left")
+    axes.set_title(f"{name.replace('_', ' ')} (beside {record['baseline']})", fontsize=9, loc="left")
     axes.tick_params(axis="x", labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
 
