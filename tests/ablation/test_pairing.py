@@ -57,9 +57,11 @@ def order(study: Study, arm: str, seed: int) -> list[list[int]]:
         return [batch.indices.tolist() for batch in session.batches()]
 
 
-def initial_weights(study: Study, arm: str, seed: int) -> Mapping[str, Tensor]:
+def initial_weights(study: Study, arm: str, seed: int, *, heads: bool = False) -> Mapping[str, Tensor]:
+    """Of the backbone, or of the whole method."""
     with session_of(study, arm, seed) as session:
-        return {k: v.clone() for k, v in session.trainer.method.encoder.state_dict().items()}
+        method = session.trainer.method
+        return {k: v.clone() for k, v in (method if heads else method.encoder).state_dict().items()}
 
 
 def draws(study: Study, arm: str, seed: int, step: int) -> list[dict[str, Mapping[str, Tensor]]]:
@@ -86,6 +88,13 @@ def test_an_arm_begins_as_the_baseline_does(study: Study, arm: str) -> None:
     for seed in SEEDS:
         assert order(study, arm, seed) == order(study, "baseline", seed)
         assert same(initial_weights(study, arm, seed), initial_weights(study, "baseline", seed))
+
+
+@pytest.mark.parametrize("arm", ["sharp", "no_flip", "global_only"])
+def test_heads_are_the_same_too_where_the_method_is(study: Study, arm: str) -> None:
+    base, own = (initial_weights(study, name, 0, heads=True) for name in ("baseline", arm))
+    assert same(own, base)
+    assert not same(own, initial_weights(study, arm, 1, heads=True))
 
 
 def test_another_seed_is_another_order_and_other_weights(study: Study) -> None:
