@@ -1,6 +1,7 @@
 """The door to ablation studies: a study file in; runs, tables and a page out."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from sslkit.ablation.live import Shown
 from sslkit.ablation.page import write_page
 from sslkit.ablation.places import Places
 from sslkit.ablation.result import StudyResult, as_record, read_result
-from sslkit.ablation.running import alone, carry_out, write_recipes
-from sslkit.ablation.study import Arm, Study, as_yaml, plain_study, read_study
+from sslkit.ablation.running import alone, carry_out, standing, write_recipes
+from sslkit.ablation.study import Study, as_yaml, plain_study, read_study
 from sslkit.ablation.tables import as_csv, changes, headline, metric_words, sections
 from sslkit.comparison.tables import as_markdown, print_sections
 from sslkit.core.executor import Executor, Resources
@@ -23,7 +24,7 @@ from sslkit.recipe.document import read_yaml
 from sslkit.recipe.layers import Draft
 from sslkit.recipe.places import COMMAND_LINE
 from sslkit.recipe.typed import build
-from sslkit.train.rundir import RunDirectory, write_aside
+from sslkit.train.rundir import write_aside
 from sslkit.train.wording import clock, counted
 
 __all__ = ["Outcome", "ablate", "as_record", "read_study", "save", "show", "told_plan"]
@@ -182,6 +183,7 @@ def told_plan(
     out: str | Path | None = None,
     executor: str = "local",
     options: Mapping[str, Any] | None = None,
+    retry_failed: bool = False,
     plugins: Sequence[str] = (),
     no_plugins: Sequence[str] = (),
 ) -> Iterator[str]:
@@ -191,6 +193,7 @@ def told_plan(
         jobs: runs at a time; None: as many as the local executor would begin, of others one.
         out: runs that are over there are not counted.
         executor, options: checked; of the local one `threads` counts.
+        retry_failed: what failed is to be run again.
 
     Raises:
         SslkitError: what running it would say before it trains, or at its first evaluation.
@@ -207,31 +210,27 @@ def told_plan(
     yield from (f"  note      {note}" for note in found.baseline.loaded.notes)
     yield f"  baseline  {found.baseline.name}"
     yield from (f"  arm       {line}" for line in changes(found).lines)
-    yield from _told_time(found, places, config if by is LocalExecutor else None, jobs, executor)
+    due = Counter(watch.arm for watch in standing(found, places, retry_failed=retry_failed)[1])
+    yield from _told_time(found, due, config if by is LocalExecutor else None, jobs, executor)
     yield "Everything is in place. Nothing was written; without --dry-run it runs."
 
 
 def _told_time(
-    study: Study, places: Places, local: LocalConfig | None, jobs: int | None, executor: str
+    study: Study, due: Mapping[str, int], local: LocalConfig | None, jobs: int | None, executor: str
 ) -> Iterator[str]:
-    """What each arm takes on this machine, and about how long all that is due."""
-    due = {arm.name: sum(not _is_over(places, arm, seed) for seed in study.seeds) for arm in study.arms}
-    runs, over = sum(due.values()), len(study.arms) * len(study.seeds) - sum(due.values())
-    at_a_time = max(1, min(jobs or (usual_jobs() if local else 1), runs))
-    threads = (local.threads if local else None) or max(1, usable_cores() // at_a_time)
-    total = 0.0
+    """What each arm takes on this machine, and about how long all that is due; by arm, how many runs are."""
+    most = jobs or (usual_jobs() if local else 1)
+    threads = (local.threads if local else None) or max(1, usable_cores() // most)
+    runs, total = sum(due.values()), 0.0
     for cost in costs(study, threads):
         total += cost.seconds * due[cost.arm]
         yield f"  tried     {cost.told()}"
+    at_a_time = max(1, min(most, runs))
     if local or jobs:
         where = "on this machine" if local else f"by {executor}, each as quick as on this machine"
         share = f"{at_a_time} at a time {where}"
     else:
         share = f"as many at a time as {executor} has room for; one after another on this machine"
+    over = len(study.arms) * len(study.seeds) - runs
     rest = f" ({over} over already)" if over else ""
     yield f"{counted(runs, 'run')}{rest}, {share}: about {clock(total / at_a_time)}"
-
-
-def _is_over(places: Places, arm: Arm, seed: int) -> bool:
-    run = RunDirectory(places.run(f"{arm.name}-{seed}"))
-    return run.read_record().get("status") in ("finished", "failed")

@@ -35,9 +35,9 @@ class Entry:
     file: str | None
     """Where its source stands, as `path:line`; None where it has none."""
     status: str
-    """loaded, or conflict: another plugin has the same name."""
+    """loaded, or conflict: another plugin, or timm, has the same name."""
     conflicts: tuple[str, ...]
-    """The other plugins that provide this name."""
+    """The other plugins that provide this name, or timm."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,9 @@ def _row(entry: Entry) -> tuple[str, ...]:
 
 def _told_conflicts(registry: Registry) -> Iterator[str]:
     for kind in KINDS:
-        for name, offers in registry.offers(kind).items():
-            if len(offers) > 1:
-                yield f"\nconflict: {registry.conflict(kind, name)}"
+        for name in registry.offers(kind):
+            if told := registry.conflict(kind, name):
+                yield f"\nconflict: {told}"
 
 
 def _told_plugins(infos: list[PluginInfo]) -> Iterator[str]:
@@ -169,11 +169,13 @@ def _pages(registry: Registry, is_meant: Callable[[Entry], bool]) -> Iterator[Pa
 
 def _of_kind(registry: Registry, kind: str) -> Iterator[tuple[Entry, Any]]:
     for name, offers in registry.offers(kind).items():
+        timm = ["timm"] if len(offers) == 1 and registry.conflict(kind, name) else []
         for offer in offers:
-            yield _entry(kind, name, offer, [o for o in offers if o is not offer]), offer.component
+            others = [other.info.name for other in offers if other is not offer]
+            yield _entry(kind, name, offer, others + timm), offer.component
 
 
-def _entry(kind: str, name: str, offer: Offer, others: list[Offer]) -> Entry:
+def _entry(kind: str, name: str, offer: Offer, others: list[str]) -> Entry:
     info = offer.info
     return Entry(
         kind=kind,
@@ -183,7 +185,7 @@ def _entry(kind: str, name: str, offer: Offer, others: list[Offer]) -> Entry:
         origin=info.origin,
         file=_place(offer.component) or info.file,
         status="conflict" if others else info.status,
-        conflicts=tuple(other.info.name for other in others),
+        conflicts=tuple(others),
     )
 
 

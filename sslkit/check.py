@@ -149,6 +149,8 @@ def _of_plugin(meant: Meant) -> Iterator[Finding]:
 
 
 def _findings(sought: Sought, meant: Meant, asked: Asked) -> Iterator[Finding]:
+    if (told := meant.registry.conflict(sought.kind, sought.name)) is not None:
+        yield Finding("its_name_is_free", "", "failed", told)
     component = sought.offer.component
     if sought.kind == "backbones":
         yield from backbone_findings(component, asked.args if asked.backbone in (None, sought.name) else {})

@@ -129,6 +129,7 @@ def ablate(
             "out": out,
             "executor": executor,
             "options": read_options(option or ()),
+            "retry_failed": retry_failed,
         }
         if dry_run:
             for line in door.told_plan(study, overrides or (), **chosen):
@@ -137,7 +138,6 @@ def ablate(
         outcome = door.ablate(
             study,
             overrides or (),
-            retry_failed=retry_failed,
             file=sys.stderr if as_json else None,
             **chosen,
         )

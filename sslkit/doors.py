@@ -80,7 +80,11 @@ class Candidate:
             packages = [canonicalize_name(pattern) for pattern in patterns if not is_file(pattern)]
             return any(fnmatchcase(self._distribution, pattern) for pattern in packages)
         files = [pattern for pattern in patterns if pattern == "*" or is_file(pattern)]
-        return any(fnmatchcase(self.info.file if "/" in p else self.info.name, p) for p in files)
+        return any(
+            own == pattern or fnmatchcase(own, pattern)
+            for pattern in files
+            for own in [self.info.file if "/" in pattern else self.info.name]
+        )
 
     def is_one_of(self, names: Collection[str]) -> bool:
         """Whether its package's name or its file's absolute path is among them."""

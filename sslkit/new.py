@@ -50,7 +50,7 @@ def new(
         name: that recipes will call it by: small letters, digits and _, such as `two_view`.
         single_file: one file instead of a package.
         out: folder that it is written into, made if need be; None: the current one.
-        no_plugins: plugins whose names do not count as taken.
+        no_plugins: plugins whose components' names do not count as taken.
 
     Raises:
         PluginError: there is no such kind, the name cannot be used or is taken, or the file or folder
@@ -61,12 +61,12 @@ def new(
             f"there is no kind '{kind}' to write{nearest(kind, KINDS)}"
             + indented(f"kinds: {', '.join(KINDS)}")
         )
-    check_name(name, kind, Registry.load(blocked=no_plugins))
     plan = Plan(kind, name, single_file, Path() if out is None else Path(out))
+    if not single_file:
+        check_package_name(name, plan.package)
+    check_name(name, kind, Registry.load(blocked=no_plugins))
     if single_file:
         check_file_name(name, plan.folder)
-    else:
-        check_package_name(name, plan.package)
     texts = plan.files()
     check_source(name, next(iter(texts.values())))
     _write(plan, texts)

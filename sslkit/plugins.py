@@ -127,11 +127,11 @@ class Registry:
             PluginError: no plugin provides it, or two do, or a plugin and timm.
         """
         offers = self._offers[kind].get(name, [])
-        if len(offers) == 1:
-            if kind == "backbones":
-                _check_not_timms(name, offers[0].info)
-            return offers[0].component
-        raise PluginError(self.conflict(kind, name) if offers else self._unknown(kind, name, where))
+        if not offers:
+            raise PluginError(self._unknown(kind, name, where))
+        if (told := self.conflict(kind, name)) is not None:
+            raise PluginError(told)
+        return offers[0].component
 
     def names(self, kind: str) -> dict[str, str]:
         """Names of all components of a kind, sorted, each with its plugin's name."""
@@ -241,9 +241,11 @@ class Registry:
 
     # --- messages ------------------------------------------------------------------------------------------
 
-    def conflict(self, kind: str, name: str) -> str:
-        """Which plugins provide the same name, and how to leave one out."""
+    def conflict(self, kind: str, name: str) -> str | None:
+        """Who provides the same name, plugins or timm, and how to mend it; None where one alone does."""
         plugins = [offer.info for offer in self._offers[kind][name]]
+        if len(plugins) == 1:
+            return _conflict_with_timm(name, plugins[0]) if kind == "backbones" else None
         told = " and ".join(f"{p.name} ({p.file or p.origin})" for p in plugins)
         unique = len({p.name for p in plugins}) == len(plugins)
         advice = " or ".join(f"--no-plugin {p.name if unique else p.file or p.name}" for p in plugins)
@@ -322,17 +324,18 @@ def _checked(kind: str, mapping: Any) -> dict[str, Any]:
     return dict(mapping)
 
 
-def _check_not_timms(name: str, info: PluginInfo) -> None:
+def _conflict_with_timm(name: str, info: PluginInfo) -> str | None:
     """A plugin may not put its own network in place of one that recipes know by its name."""
     if info.origin == "built-in":
-        return
+        return None
     import timm
 
-    if timm.is_model(name):
-        raise PluginError(
-            f"both timm and the plugin {info.name} ({info.file or info.origin}) provide '{name}' in backbones"
-            + indented(f"rename it in the plugin, or leave that out: --no-plugin {info.name}")
-        )
+    if not timm.is_model(name):
+        return None
+    return (
+        f"both timm and the plugin {info.name} ({info.file or info.origin}) provide '{name}' in backbones"
+        + indented(f"rename it in the plugin, or leave that out: --no-plugin {info.name}")
+    )
 
 
 def _mark_failed(info: PluginInfo, error: BaseException) -> None:

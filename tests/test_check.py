@@ -95,6 +95,17 @@ def test_a_plugin_that_does_not_load_is_a_finding_with_its_line(tmp_path: Path) 
     assert "ear.py, line 3" in finding.told
 
 
+def test_a_name_that_somebody_has_is_a_finding(tmp_path: Path) -> None:
+    source = "from sslkit.hookspecs import hookimpl\nfrom sslkit.nn.pocket import conv_pocket\n"
+    hook = "\n\n@hookimpl\ndef sslkit_backbones():\n    return {'resnet18': conv_pocket}\n"
+    (tmp_path / "rival.py").write_text(source + hook)
+    outcome = check(str(tmp_path / "rival.py"))
+    first = outcome.checked[1].findings[0]
+    assert (first.check, first.status) == ("its_name_is_free", "failed")
+    assert "both timm and the plugin rival.py" in first.told
+    assert outcome.exit_code == 1
+
+
 def test_a_package_that_does_not_load_is_a_finding_with_its_line(tmp_path: Path) -> None:
     folder = package(tmp_path / "broken", where="src/ear_plugin")
     (folder / "src/ear_plugin/__init__.py").write_text("\nimport not_there\n")

@@ -1,8 +1,6 @@
 """All three doors, conflicts, refusals and broken plugins, with real files and a real installed package."""
 
 import importlib
-import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +10,7 @@ import pytest
 
 from sslkit import catalog, hookspecs
 from sslkit.errors import PluginError
-from sslkit.nn.pocket import conv_pocket
 from sslkit.plugins import KINDS, PluginInfo, Registry, resolve, saved_names
-from sslkit.recipe.load import load_recipe
-from sslkit.recipe.schema import BackboneSection
-from sslkit.train.export import load_backbone, save_backbone
-from sslkit.train.rundir import RunDirectory
 
 HEAD = "from dataclasses import dataclass\nfrom sslkit.hookspecs import hookimpl\n"
 
@@ -242,7 +235,8 @@ def test_leaving_out_a_name_that_is_not_there_is_an_error() -> None:
 
 
 def test_a_conflict_is_told_only_when_the_name_is_asked_for(tmp_path: Path) -> None:
-    path = str(write(tmp_path / "rival.py", method_source("dino", extra=_backbone("rival_net"))))
+    other = "\n@hookimpl\ndef sslkit_backbones():\n    return {'rival_net': Toy}\n"
+    path = str(write(tmp_path / "rival.py", method_source("dino", extra=other)))
     registry = Registry.load([path])
     assert registry.get("backbones", "rival_net")
     with pytest.raises(PluginError) as caught:
@@ -253,36 +247,6 @@ def test_a_conflict_is_told_only_when_the_name_is_asked_for(tmp_path: Path) -> N
     assert "--no-plugin sslkit.methods.dino or --no-plugin rival.py" in told
     chosen = Registry.load([path], blocked=["sslkit.methods.dino"])
     assert chosen.get("methods", "dino").__name__ == "Toy"
-
-
-def test_a_backbone_that_timm_has_too_is_a_conflict(tmp_path: Path) -> None:
-    path = str(write(tmp_path / "rival.py", HEAD + _backbone("resnet18")))
-    told = (
-        rf"both timm and the plugin rival\.py \({re.escape(path)}\) provide 'resnet18' in backbones\n"
-        r"  rename it in the plugin, or leave that out: --no-plugin rival\.py"
-    )
-    with pytest.raises(PluginError, match=told):
-        Registry.load([path]).get("backbones", "resnet18")
-    recipe = {"sslkit": 1, "backbone": {"name": "resnet18"}, "data": {"name": "demo"}}
-    with pytest.raises(PluginError, match=told):
-        load_recipe(recipe, plugins=[path])
-    assert load_recipe(recipe).recipe.backbone.name == "resnet18"
-
-
-def test_a_run_keeps_out_what_it_left_out(site: Site, tmp_path: Path) -> None:
-    network = conv_pocket(channels=3, image_size=16, drop_path_rate=0)
-    file = tmp_path / "backbone.safetensors"
-    save_backbone(network, BackboneSection("conv_pocket"), file, channels=3, image_size=16)
-    site.install("toy-usurper", "1", HEAD + _backbone("conv_pocket"))
-    with pytest.raises(PluginError, match="--no-plugin toy-usurper"):
-        load_backbone(file)
-    out = [{"name": "toy-usurper", "status": "left out"}]
-    RunDirectory(tmp_path).record.write_text(json.dumps({"plugins": out}))
-    assert load_backbone(file).embed_dim == network.embed_dim
-
-
-def _backbone(name: str) -> str:
-    return f"\n@hookimpl\ndef sslkit_backbones():\n    return {{'{name}': lambda **keys: None}}\n"
 
 
 def test_an_unknown_name_is_told_with_the_nearest_and_where_each_is_from(tmp_path: Path) -> None:

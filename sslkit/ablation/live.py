@@ -6,7 +6,7 @@ from statistics import fmean
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from sslkit.ablation.watch import Watch
+from sslkit.ablation.watch import Watch, is_ill
 from sslkit.train.wording import clock, printable
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def state(watch: Watch) -> str:
     word = f"failed: {watch.error}" if watch.status == "failed" and watch.error else watch.status
     if watch.status == "stopped" and watch.error:
         word = f"stopped ({watch.error})"
-    return f"{word}, {watch.verdict}" if watch.verdict not in ("", "healthy", "not learning yet") else word
+    return f"{word}, {watch.verdict}" if is_ill(watch.verdict, watch.cause) else word
 
 
 def progress(watch: Watch) -> str:

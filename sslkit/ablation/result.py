@@ -10,7 +10,7 @@ from sslkit.ablation.places import Places
 from sslkit.ablation.section import MetricSection
 from sslkit.ablation.statistics import Difference, Verdict, holm, paired_difference, verdict
 from sslkit.ablation.study import Arm, Study
-from sslkit.ablation.watch import Status, Watch
+from sslkit.ablation.watch import Status, Watch, is_ill
 from sslkit.comparison.groups import Group, Spread
 from sslkit.comparison.reading import Point, Run, read_run
 from sslkit.comparison.result import Budget, Comparison
@@ -35,10 +35,7 @@ class Health:
 
     @property
     def is_ill(self) -> bool:
-        """Whether the doctor names a cause: it has none of a run that was too short to tell."""
-        return self.verdict not in ("", "healthy") and (
-            self.verdict != "not learning yet" or bool(self.cause)
-        )
+        return is_ill(self.verdict, self.cause)
 
 
 @dataclass(frozen=True)

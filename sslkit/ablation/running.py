@@ -142,6 +142,16 @@ def jobs_of(study: Study, watches: Sequence[Watch]) -> list[Job]:
     ]
 
 
+def standing(study: Study, places: Places, *, retry_failed: bool) -> tuple[list[Watch], list[Watch]]:
+    """Where all runs stand while nothing runs, and those that are still to be run."""
+    watches = watches_of(study, places)
+    for watch in watches:
+        watch.has_ended = True
+        watch.look()
+    due = [w for w in watches if w.status != "finished" and (w.status != "failed" or retry_failed)]
+    return watches, due
+
+
 def carry_out(
     study: Study,
     places: Places,
@@ -159,12 +169,8 @@ def carry_out(
     Raises:
         RunError: a metric of the study is not among those that are measured.
     """
-    watches = watches_of(study, places)
-    for watch in watches:
-        watch.has_ended = True  # nothing runs yet
-        watch.look()
+    watches, due = standing(study, places, retry_failed=retry_failed)
     _check_metrics(study, watches)
-    due = [w for w in watches if w.status != "finished" and (w.status != "failed" or retry_failed)]
     for watch in due:
         places.told(watch.name).unlink(missing_ok=True)
         watch.status, watch.has_ended = "waiting", False

@@ -152,6 +152,14 @@ class Watch:
             self._seconds.append(self.batch_size / speed)
 
 
+def is_ill(verdict: str, cause: str) -> bool:
+    """Whether the doctor's last word is to be told.
+
+    Not "healthy", nor "not learning yet" without a cause, which it says of runs that were too short to tell.
+    """
+    return verdict not in ("", "healthy") and (verdict != "not learning yet" or bool(cause))
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text("utf-8")))

@@ -65,7 +65,7 @@ def check_package_name(name: str, package: str) -> None:
         raise _refused(
             name,
             f"pip would put the new package in place of {package} {version}, which is installed",
-            "or write one file: --single-file",
+            "or write one file (--single-file), or uninstall that",
         )
 
 

@@ -92,9 +92,12 @@ def test_a_dry_run_counts_what_is_due_as_the_executor_would_begin_it(
     (out / "jobs").mkdir(parents=True)
     (out / "jobs/.study.lock").touch()
     write_run(out / "runs/baseline-0")
-    write_run(out / "runs/sharp-1", record={"status": "stopped"})
+    write_run(out / "runs/sharp-0", status="failed")
+    write_run(out / "runs/sharp-1", status="stopped")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     told = "\n".join(told_plan(study, ["runtime.device=cpu"], out=out))
+    assert "2 runs (2 over already), 2 at a time on this machine: about" in told
+    told = "\n".join(told_plan(study, ["runtime.device=cpu"], out=out, retry_failed=True))
     assert "3 runs (1 over already), 3 at a time on this machine: about" in told
     told = "\n".join(told_plan(study, ["runtime.device=cpu"], executor="slurm"))
     assert "4 runs, as many at a time as slurm has room for; one after another on this machine: about" in told
