@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from sslkit.errors import PluginError, indented, nearest
 from sslkit.plugins import Registry
 from sslkit.scaffold.kinds import KINDS
-from sslkit.scaffold.naming import check_file_name, check_name, check_package_name, check_source
+from sslkit.scaffold.naming import check_file_name, check_free, check_name, check_package_name, check_source
 from sslkit.scaffold.rendering import Plan
 
 __all__ = ["Written", "new"]
@@ -61,12 +61,13 @@ def new(
             f"there is no kind '{kind}' to write{nearest(kind, KINDS)}"
             + indented(f"kinds: {', '.join(KINDS)}")
         )
+    check_name(name)
     plan = Plan(kind, name, single_file, Path() if out is None else Path(out))
-    if not single_file:
-        check_package_name(name, plan.package)
-    check_name(name, kind, Registry.load(blocked=no_plugins))
     if single_file:
         check_file_name(name, plan.folder)
+    else:
+        check_package_name(name, plan.package)
+    check_free(name, kind, Registry.load(blocked=no_plugins))
     texts = plan.files()
     check_source(name, next(iter(texts.values())))
     _write(plan, texts)

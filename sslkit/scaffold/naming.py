@@ -25,13 +25,8 @@ def class_name(name: str) -> str:
     return "".join(word[0].upper() + word[1:] for word in name.split("_"))
 
 
-def check_name(name: str, kind: str, registry: Registry) -> None:
-    """Raises `PluginError` unless a component of this kind can be called so.
-
-    Args:
-        kind: a key of `KINDS`.
-        registry: knows the names that are taken.
-    """
+def check_name(name: str) -> None:
+    """Raises `PluginError` unless Python, YAML and a recipe can call a component so."""
     if not _NAME.fullmatch(name):
         near = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
         hint = f"\n  did you mean '{near}'?" if near != name and _NAME.fullmatch(near) else ""
@@ -41,6 +36,15 @@ def check_name(name: str, kind: str, registry: Registry) -> None:
         raise _refused(name, f"Python has a word of its own for it or for the class {cls}")
     if not isinstance(yaml.safe_load(name), str):
         raise _refused(name, f"a recipe would read {yaml.safe_load(name)!r}, not a name")
+
+
+def check_free(name: str, kind: str, registry: Registry) -> None:
+    """Raises `PluginError` where a component of this kind is called so already.
+
+    Args:
+        kind: a key of `KINDS`.
+        registry: knows the names that are taken.
+    """
     if owner := registry.names(KINDS[kind].plural).get(name):
         raise _refused(
             name, f"the plugin {owner} has a {kind} of this name", f"or leave that out: --no-plugin {owner}"
