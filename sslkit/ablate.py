@@ -18,7 +18,7 @@ from sslkit.ablation.tables import as_csv, changes, headline, metric_words, sect
 from sslkit.comparison.tables import as_markdown, print_sections
 from sslkit.core.executor import Executor, Resources
 from sslkit.errors import RunError
-from sslkit.executors.local import LocalConfig, LocalExecutor, usable_cores, usual_jobs
+from sslkit.executors.local import LocalConfig, LocalExecutor, shares
 from sslkit.plugins import Registry
 from sslkit.recipe.document import read_yaml
 from sslkit.recipe.layers import Draft
@@ -219,8 +219,7 @@ def _told_time(
     study: Study, due: Mapping[str, int], local: LocalConfig | None, jobs: int | None, executor: str
 ) -> Iterator[str]:
     """What each arm takes on this machine, and about how long all that is due; by arm, how many runs are."""
-    most = jobs or (usual_jobs() if local else 1)
-    threads = (local.threads if local else None) or max(1, usable_cores() // most)
+    most, threads = shares(local or LocalConfig(), jobs if local else jobs or 1)
     runs, total = sum(due.values()), 0.0
     for cost in costs(study, threads):
         total += cost.seconds * due[cost.arm]

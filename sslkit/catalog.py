@@ -84,7 +84,8 @@ def as_record(registry: Registry) -> dict[str, Any]:
 
 def told(registry: Registry) -> Iterator[str]:
     """The same as lines: components by kind, then the plugins that are not as they should be."""
-    rows = {kind: [_row(e) for e in entries(registry) if e.kind == kind] for kind in KINDS}
+    all_of_them = entries(registry)
+    rows = {kind: [_row(e) for e in all_of_them if e.kind == kind] for kind in KINDS}
     widths = [max(map(len, column)) for column in zip(*chain(*rows.values()), strict=True)]
     for kind, its_rows in rows.items():
         yield f"{kind} ({KINDS[kind]})"

@@ -80,11 +80,8 @@ class Candidate:
             packages = [canonicalize_name(pattern) for pattern in patterns if not is_file(pattern)]
             return any(fnmatchcase(self._distribution, pattern) for pattern in packages)
         files = [pattern for pattern in patterns if pattern == "*" or is_file(pattern)]
-        return any(
-            own == pattern or fnmatchcase(own, pattern)
-            for pattern in files
-            for own in [self.info.file if "/" in pattern else self.info.name]
-        )
+        by_path, by_name = [p for p in files if "/" in p], [p for p in files if "/" not in p]
+        return _is_among(self.info.file, by_path) or _is_among(self.info.name, by_name)
 
     def is_one_of(self, names: Collection[str]) -> bool:
         """Whether its package's name or its file's absolute path is among them."""
@@ -103,6 +100,11 @@ class Candidate:
 def is_file(spec: str) -> bool:
     """Whether a word under `plugins` means a file rather than an installed package."""
     return "://" not in spec and (spec.endswith(".py") or "/" in spec or os.sep in spec)
+
+
+def _is_among(name: str, patterns: Iterable[str]) -> bool:
+    """As it stands, whatever signs it has, or by `*`."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def resolve(spec: str, base: Path | None = None) -> str:

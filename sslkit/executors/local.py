@@ -45,9 +45,7 @@ class LocalExecutor(Executor):
 
     def __init__(self, config: LocalConfig, resources: Resources) -> None:
         self._gpus = visible_gpus()
-        self._jobs = resources.jobs or usual_jobs()
-        # Whatever is still due: a study that goes on would otherwise sum in another order than before.
-        self._threads = config.threads or max(1, usable_cores() // self._jobs)
+        self._jobs, self._threads = shares(config, resources.jobs)
         self._waiting: list[Job] = []
         self._running: dict[str, _Running] = {}
         self._ended: dict[str, str] = {}
@@ -98,9 +96,13 @@ class LocalExecutor(Executor):
         return min(self._gpus, key=taken.count, default=None)
 
 
-def usual_jobs() -> int:
-    """Runs at a time where nobody says how many: one a GPU, or without GPUs one a core."""
-    return len(visible_gpus()) or usable_cores()
+def shares(config: LocalConfig, jobs: int | None) -> tuple[int, int]:
+    """Runs at a time, one a GPU or without GPUs one a core where nobody says how many; and threads of each.
+
+    Whatever is still due: a study that goes on would otherwise sum in another order than before.
+    """
+    at_a_time = jobs or len(visible_gpus()) or usable_cores()
+    return at_a_time, config.threads or max(1, usable_cores() // at_a_time)
 
 
 def usable_cores() -> int:
